@@ -1,0 +1,25 @@
+import * as v from "valibot";
+
+/** A Keycloak user id, the `sub` claim: 1–128 printable characters without spaces. */
+export const KeycloakId = v.pipe(
+  v.string("a keycloakID must be a string"),
+  // Not only UUIDs: a federated user's id is `f:<provider>:<username>`, in any script.
+  v.regex(/^[^\p{C}\p{Z}]{1,128}$/u, "a keycloakID has 1–128 printable characters and no spaces"),
+  v.brand("KeycloakId"),
+);
+export type KeycloakId = v.InferOutput<typeof KeycloakId>;
+
+/** One application of the family: `admin`, `b2b`, `msf`, … */
+export const Channel = v.pipe(
+  v.string("a channel must be a string"),
+  v.regex(/^[A-Za-z0-9._-]{1,64}$/, "a channel has 1–64 characters out of A–Z a–z 0–9 . _ -"),
+  v.brand("Channel"),
+);
+export type Channel = v.InferOutput<typeof Channel>;
+
+/** The channels a credential may use: a list, or `"*"` for all of them. */
+export type Channels = readonly Channel[] | "*";
+
+export function allows(channels: Channels, channel: Channel): boolean {
+  return channels === "*" || channels.includes(channel);
+}
