@@ -1,0 +1,124 @@
+import { readFileSync } from "node:fs";
+import * as v from "valibot";
+import { readEnvironment, type Environment } from "./environment.ts";
+import { readSettingsFile } from "./file.ts";
+import { readFlags } from "./flags.ts";
+import { items, nest, type Given, type Item } from "./items.ts";
+import { Settings } from "./schema.ts";
+import { butNot, placeOf } from "./text.ts";
+
+export interface Sources {
+  readonly args: readonly string[];
+  readonly env: Environment;
+  readonly readFile: (path: string) => string;
+  /** Unknown `AMPER_*` variables are problems, not warnings. */
+  readonly strict?: boolean;
+}
+
+export type Origin = "default" | "file" | "environment" | "flag";
+
+export type Loaded =
+  | {
+      readonly ok: true;
+      readonly settings: Settings;
+      /** By path: `keycloak.issuer`. */
+      readonly origins: ReadonlyMap<string, Origin>;
+      readonly warnings: readonly string[];
+    }
+  | {
+      readonly ok: false;
+      readonly problems: readonly string[];
+      readonly warnings: readonly string[];
+      /** There are flags or arguments that do not exist: the command was called wrongly. */
+      readonly isUsage: boolean;
+    };
+
+/** The only reader of the environment. */
+export function systemSources(args: readonly string[]): Sources {
+  return { args, env: process.env, readFile: (path) => readFileSync(path, "utf8") };
+}
+
+/** Defaults < file < environment < flags. Either all is well, or every problem of every source is listed. */
+export function loadSettings({ args, env, readFile, strict = false }: Sources): Loaded {
+  const flags = readFlags(args);
+  const environment = readEnvironment(env);
+  const file = readSettingsFile(flags.config ?? environment.config, readFile);
+  const problems = [...flags.problems, ...environment.problems, ...file.problems];
+  const warnings: string[] = [];
+  (strict ? problems : warnings).push(...environment.strangers);
+
+  const origins = new Map<string, Origin>();
+  const winners = new Map<string, Given>();
+  for (const item of items) {
+    origins.set(item.path, "default");
+    let doubts: readonly string[] = [];
+    // From the weakest to the strongest; what is overruled is judged all the same.
+    for (const [origin, layer] of [
+      ["file", file],
+      ["environment", environment],
+      ["flag", flags],
+    ] as const) {
+      const given = layer.given.get(item.path);
+      if (given === undefined) continue;
+      const judged = judge(item, given);
+      problems.push(...judged.problems);
+      ({ doubts } = judged);
+      winners.set(item.path, given);
+      origins.set(item.path, origin);
+    }
+    warnings.push(...doubts);
+  }
+  problems.push(...incomplete(winners));
+  if (problems.length > 0) return { ok: false, problems, warnings, isUsage: flags.problems.length > 0 };
+  const settings = v.parse(Settings, nest(new Map(Array.from(winners, ([path, { value }]) => [path, value]))));
+  return { ok: true, settings, origins, warnings };
+}
+
+function judge(
+  { schema, about }: Item,
+  { value, name }: Given,
+): { problems: readonly string[]; doubts: readonly string[] } {
+  const { success, output, issues } = v.safeParse(schema, value, { abortPipeEarly: true });
+  if (success) {
+    const doubts = about.doubts?.(output, value) ?? [];
+    return { problems: [], doubts: doubts.map(({ place, doubt }) => `${name(place)} ${doubt}`) };
+  }
+  return {
+    problems: issues.map(
+      (issue) => `${name(placeOf(issue))} ${issue.message}${about.public === true ? butNot(issue.input) : ""}`,
+    ),
+    doubts: [],
+  };
+}
+
+/** Settings that mean nothing without another one. */
+const companions = [
+  ["keycloak.jwks_url", "keycloak.issuer"],
+  ["tls_cert", "tls_key"],
+  ["tls_key", "tls_cert"],
+] as const;
+
+function incomplete(winners: ReadonlyMap<string, Given>): string[] {
+  return companions.flatMap(([path, companion]) => {
+    const given = winners.get(path);
+    if (given === undefined || winners.has(companion)) return [];
+    const variable = items.find((item) => item.path === companion)?.variables[0];
+    return [`${given.name([])} needs ${companion} too (${variable})`];
+  });
+}
+
+/** What the service cannot do its job without. Not part of `loadSettings`, because `serve --dev` adds it. */
+export function missing(settings: Settings): string[] {
+  const problems: string[] = [];
+  if (settings.api_keys.length === 0) {
+    problems.push(
+      "no API key: nobody could call /notify. Set AMPER_API_KEYS=name=key (make one with `amper-channels key NAME`), or try `amper-channels serve --dev`",
+    );
+  }
+  if (settings.ws_tokens.length === 0 && settings.keycloak.issuer === undefined) {
+    problems.push(
+      "no way to authorize: nobody could connect. Set AMPER_WS_TOKENS=name=token or AMPER_KEYCLOAK_ISSUER=https://HOST/realms/REALM, or try `amper-channels serve --dev`",
+    );
+  }
+  return problems;
+}

@@ -1,0 +1,74 @@
+import * as v from "valibot";
+import { Channel } from "../model/names.ts";
+import { isTable, list, table, text, type Schema } from "./values.ts";
+
+export const algorithms = [
+  "RS256",
+  "RS384",
+  "RS512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "EdDSA",
+] as const;
+
+export const Algorithms = v.pipe(
+  list(v.picklist(algorithms, `must be out of ${algorithms.join(" ")}`)),
+  v.check((names) => names.length > 0, `must be out of ${algorithms.join(" ")}`),
+);
+
+/** Every Keycloak token has `account` in its `aud`: accepting that one would accept the tokens of every client of the realm. */
+export const Audience = v.pipe(
+  text("must be a text without spaces", /^\S{1,256}$/),
+  v.check((audience) => audience !== "account", "must not be account, which is in every token of the realm"),
+);
+
+/** Which of its users a channel takes. */
+export interface ChannelRule {
+  readonly roles: readonly string[];
+  readonly clients: readonly string[];
+}
+
+const names = v.optional(list(text("must be a name without spaces", /^\S{1,256}$/)), []);
+
+export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
+  v.custom<Readonly<Record<string, unknown>>>(isTable, "must be tables such as [channels.msf]"),
+  v.check((tables) => Object.keys(tables).length > 0, "must name a channel, or be left out"),
+  v.transform((tables) => new Map(Object.entries(tables))),
+  v.map(
+    v.pipe(
+      v.string(),
+      v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have 1–64 characters out of A–Z a–z 0–9 . _ -"),
+      Channel,
+    ),
+    table({ roles: names, clients: names }),
+  ),
+);
+
+/** Where accepted notifications are kept. */
+export interface JournalChoice {
+  readonly kind: "memory";
+}
+
+export const JournalUrl: Schema<JournalChoice> = v.pipe(
+  v.string("must be memory:"),
+  v.trim(),
+  v.rawTransform(({ dataset, addIssue, NEVER }) => {
+    if (dataset.value === "memory:") return { kind: "memory" } as const;
+    // The rest of it is not repeated: a Redis URL has a password.
+    const [scheme] = /^(sqlite:|rediss?:\/\/)/.exec(dataset.value) ?? [];
+    const rule = "must be memory: (sqlite:PATH, redis://… and rediss://… will be accepted by a later version)";
+    addIssue({ message: scheme === undefined ? rule : `${scheme}… is not available in this version; use memory:` });
+    return NEVER;
+  }),
+);
+
+export const TokenSecrets = list(
+  v.pipe(
+    v.string("must be a text"),
+    v.check((secret) => Buffer.byteLength(secret) >= 32, "must have at least 32 bytes"),
+  ),
+);

@@ -1,0 +1,193 @@
+import * as v from "valibot";
+import { ApiKeys, doubtsAboutKeys, WsTokens } from "./credentials.ts";
+import { Algorithms, Audience, ChannelRules, JournalUrl, TokenSecrets } from "./rules.ts";
+import * as show from "./show.ts";
+import type { Doubt } from "./text.ts";
+import { bytes, flag, isOpenToListeners, issuer, list, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
+
+/** What there is to say about a setting besides its values. Environment variable and flag follow from its name. */
+export interface About<T> {
+  readonly description: string;
+  /** Its value may be shown. Without this mark it is a secret: a forgotten mark hides, it never leaks. */
+  readonly public?: true;
+  readonly fileOnly?: true;
+  /** A flag that is given again adds to it. */
+  readonly list?: true;
+  /** Environment variables that are read where its own is not set. */
+  readonly alsoReads?: readonly string[];
+  /** What may be shown of a value, if not the value itself. */
+  show?(value: T): string;
+  /** What is allowed and still doubtful. `given` is the value as its source has it. */
+  doubts?(value: T, given: unknown): readonly Doubt[];
+}
+
+type AnySchema = v.GenericSchema<unknown, unknown>;
+
+function setting<S extends AnySchema, const D extends v.Default<S, undefined>>(
+  schema: S,
+  fallback: D,
+  about: About<v.InferOutput<S>>,
+) {
+  return Object.assign(v.optional(schema, fallback), { about });
+}
+
+function optional<S extends AnySchema>(schema: S, about: About<v.InferOutput<S>>) {
+  return Object.assign(v.exactOptional(schema), { about, default: undefined });
+}
+
+/** The one source of names, types, defaults, environment variables, flags, help and documentation. */
+export const Settings = v.pipe(
+  v.object({
+    host: setting(text("must be a host name or an IP address", /^[A-Za-z0-9.:_%-]{1,255}$/), "0.0.0.0", {
+      description: "address to listen on",
+      public: true,
+    }),
+    port: setting(wholeNumber(0, 65_535), 3000, {
+      description: "port to listen on; 0: any free one",
+      public: true,
+      alsoReads: ["PORT"],
+    }),
+    api_keys: setting(ApiKeys, [], {
+      description: "keys of the backends that call /notify: name=key or name=sha256:HEX",
+      list: true,
+      show: show.credentials,
+      doubts: (_, given) => doubtsAboutKeys(given, "key"),
+    }),
+    ws_tokens: setting(WsTokens, [], {
+      description: "tokens with which front services call /authorize: name=token or name=sha256:HEX",
+      list: true,
+      show: show.credentials,
+      doubts: (_, given) => doubtsAboutKeys(given, "token"),
+    }),
+    token_secret: setting(TokenSecrets, [], {
+      description: "secrets of websocket tokens: the first signs, all verify; at least 32 bytes each",
+      list: true,
+    }),
+    token_ttl_seconds: setting(wholeNumber(1, 30 * 86_400), 36_000, {
+      description: "how long a websocket token is good",
+      public: true,
+    }),
+    require_bound_tokens: setting(flag, false, {
+      description: "refuse websocket tokens that are not bound to a user",
+      public: true,
+    }),
+    keycloak: v.pipe(
+      v.object({
+        issuer: optional(issuer, {
+          description: "issuer of access tokens: https://HOST/realms/REALM",
+          public: true,
+          doubts: warnOfListeners,
+        }),
+        audience: setting(Audience, "amper-channels", {
+          description: "what an access token must have in aud",
+          public: true,
+        }),
+        clients: setting(list(text("must be a client id without spaces", /^\S{1,256}$/)), [], {
+          description: "clients whose access tokens are accepted (azp); none: any",
+          public: true,
+          list: true,
+        }),
+        jwks_url: optional(url, {
+          description: "where the realm's keys are, if not where discovery says",
+          public: true,
+          doubts: warnOfListeners,
+        }),
+        algorithms: setting(Algorithms, ["RS256", "PS256", "ES256"], {
+          description: "signature algorithms of access tokens that are accepted",
+          public: true,
+          list: true,
+        }),
+      }),
+      v.readonly(),
+    ),
+    channels: optional(ChannelRules, {
+      description: "[channels.NAME] with roles and clients that may use it; none: any name, open to every user",
+      public: true,
+      fileOnly: true,
+      show: show.channelRules,
+    }),
+    // Not public: a Redis URL has a password.
+    journal: setting(JournalUrl, "memory:", {
+      description: "where notifications are kept: memory:",
+      show: (journal) => `${journal.kind}:`,
+    }),
+    journal_window_seconds: setting(wholeNumber(1, 7 * 86_400), 300, {
+      description: "how long a notification can be replayed to a connection that comes back",
+      public: true,
+    }),
+    journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
+      description: "how much can be kept for that",
+      public: true,
+    }),
+    cors_origins: setting(listOrAll(origin), "*", {
+      description: "origins whose pages may connect; *: all",
+      public: true,
+      list: true,
+    }),
+    trust_proxy_hops: setting(wholeNumber(0, 16), 0, {
+      description: "proxies in front that set X-Forwarded-For",
+      public: true,
+    }),
+    max_body_bytes: setting(bytes("64 MiB"), 65_536, {
+      description: "largest body of a request",
+      public: true,
+    }),
+    max_connections: setting(wholeNumber(1, 10_000_000), 100_000, {
+      description: "connections in all",
+      public: true,
+    }),
+    max_connections_per_user: setting(wholeNumber(1, 100_000), 50, {
+      description: "connections of one user",
+      public: true,
+    }),
+    backlog_bytes: setting(bytes("1 GiB"), "1 MiB", {
+      description: "how far a connection may lag before it is closed",
+      public: true,
+    }),
+    connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
+      description: "time to authenticate after the handshake",
+      public: true,
+    }),
+    ping_interval_ms: setting(wholeNumber(100, 120_000), 25_000, {
+      description: "time between heartbeats",
+      public: true,
+    }),
+    ping_timeout_ms: setting(wholeNumber(100, 300_000), 20_000, {
+      description: "time to answer one",
+      public: true,
+    }),
+    drain_seconds: setting(wholeNumber(0, 3600), 10, {
+      description: "time over which connections are sent away at a restart",
+      public: true,
+    }),
+    tls_cert: optional(text("must be a path", /^\P{Cc}+$/u), {
+      description: "certificate chain (PEM file); with tls_key",
+      public: true,
+    }),
+    tls_key: optional(text("must be a path", /^\P{Cc}+$/u), {
+      description: "its private key (PEM file)",
+      public: true,
+    }),
+    metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
+      description: "token that reads /metrics; none: only from this machine",
+    }),
+    metrics_open: setting(flag, false, {
+      description: "let everybody read /metrics",
+      public: true,
+    }),
+    log_level: setting(
+      v.picklist(["silent", "error", "warn", "info", "debug"], "must be silent, error, warn, info or debug"),
+      "info",
+      { description: "what to log: silent, error, warn, info or debug", public: true },
+    ),
+  }),
+  v.readonly(),
+);
+
+export type Settings = v.InferOutput<typeof Settings>;
+
+function warnOfListeners(written: string): readonly Doubt[] {
+  return isOpenToListeners(written)
+    ? [{ place: [], doubt: "is not https: whoever is on the way can forge users" }]
+    : [];
+}
