@@ -1,0 +1,38 @@
+import { printout, settingsHelp } from "../settings/describe.ts";
+import { loadSettings, missing, systemSources, type Sources } from "../settings/load.ts";
+
+export const summary = "check the settings and print them, without secrets; --strict: warnings count";
+
+export function help(): string {
+  return `Usage: amper-channels check [--strict] [--config PATH] [--SETTING VALUE …]
+
+Reads the settings as \`serve\` does, prints them with where they come from, and says what is wrong with them.
+
+  --strict    warnings count as problems
+
+Exit codes: 0 good, 1 problems, 2 called wrongly.
+
+${settingsHelp()}`;
+}
+
+/** @param sourcesOf given by tests */
+export async function check(
+  args: readonly string[],
+  sourcesOf: (args: readonly string[]) => Sources = systemSources,
+): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    process.stdout.write(help());
+    return 0;
+  }
+  const strict = args.includes("--strict");
+  const loaded = loadSettings({ ...sourcesOf(args.filter((arg) => arg !== "--strict")), strict });
+  const problems = loaded.ok ? missing(loaded.settings) : loaded.problems;
+  if (loaded.ok) process.stdout.write(printout(loaded));
+  for (const warning of loaded.warnings) process.stderr.write(`warning: ${warning}\n`);
+  for (const problem of problems) process.stderr.write(`problem: ${problem}\n`);
+  if (!loaded.ok && loaded.isUsage) {
+    process.stderr.write("See `amper-channels check --help`.\n");
+    return 2;
+  }
+  return problems.length > 0 || (strict && loaded.warnings.length > 0) ? 1 : 0;
+}

@@ -1,0 +1,61 @@
+import * as v from "valibot";
+import { CredentialName, sha256 } from "../settings/credentials.ts";
+import { makeKey } from "../settings/key_format.ts";
+
+export const summary = "make an API key or WS token and print how to configure it";
+
+const usage = `Usage: amper-channels key NAME
+
+NAME says who will hold the key (1–64 characters out of A–Z a–z 0–9 . _ -), such as: amper-channels key orders
+`;
+
+export function help(): string {
+  return `${usage}
+Prints a new key, once, and the lines that configure it: they have only its digest, from which nobody can get the key back.
+It is good as an API key (a backend calls /notify with it) or as a WS token (a front service calls /authorize with it).
+
+Exit codes: 0 made, 2 called wrongly.
+`;
+}
+
+export async function key(args: readonly string[]): Promise<number> {
+  if (args.includes("--help") || args.includes("-h")) {
+    process.stdout.write(help());
+    return 0;
+  }
+  const [name, ...others] = args;
+  const parsed = v.safeParse(CredentialName, name, { abortPipeEarly: true });
+  if (!parsed.success || parsed.output.startsWith("-") || others.length > 0) {
+    process.stderr.write(`amper-channels key takes one name.\n\n${usage}`);
+    return 2;
+  }
+  process.stdout.write(instructions(parsed.output, makeKey()));
+  return 0;
+}
+
+function instructions(name: string, fresh: string): string {
+  const digest = `sha256:${sha256(fresh)}`;
+  // A dot in a bare key of TOML would begin a table within the table.
+  const table = name.includes(".") ? `"${name}"` : name;
+  return `${fresh}
+
+Keep it where its holder finds it: it is not shown again. The service needs only its digest.
+
+As an API key:
+
+  AMPER_API_KEYS=${name}=${digest}
+
+or in the settings file, where it can be limited:
+
+  [api_keys.${table}]
+  key = "${digest}"
+  channels = "*"    # or ["msf", "b2b"]
+  admin = false
+
+As a WS token: AMPER_WS_TOKENS=${name}=${digest}
+
+  [ws_tokens.${table}]
+  token = "${digest}"
+  channels = "*"
+`;
+}
