@@ -1,0 +1,116 @@
+import * as v from "valibot";
+import { Problem } from "../model/problem.ts";
+import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
+import type { Claims, Tokens } from "./tokens.ts";
+
+/** A WS token of a front service, as configured. */
+export interface WsToken {
+  readonly name: string;
+  readonly channels: Channels;
+  readonly require_bound_tokens: boolean;
+}
+
+/** A verified Keycloak access token. `roles` has realm roles as `name` and client roles as `client:name`. */
+export interface AccessToken {
+  readonly user: KeycloakId;
+  readonly issuedAt_ms: number;
+  readonly client: string | null;
+  readonly roles: ReadonlySet<string>;
+}
+
+/** Who may join a channel; an empty list asks nothing. */
+export interface ChannelRule {
+  readonly roles: readonly string[];
+  readonly clients: readonly string[];
+}
+
+/** The answer of `GET /authorize`. */
+export interface Authorization {
+  readonly token: string;
+  readonly expiresIn: number;
+  readonly expiresAt: string;
+  readonly keycloakID: KeycloakId | null;
+  readonly channels: Channels;
+}
+
+export interface AuthorizeNeeds {
+  readonly findWsToken: (secret: string) => WsToken | undefined;
+  /** Undefined where no realm is configured. Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
+  readonly verifyAccessToken: ((token: string) => Promise<AccessToken>) | undefined;
+  readonly isRevoked: (user: KeycloakId, issuedAt_ms: number) => boolean;
+  readonly issue: Tokens["issue"];
+  readonly requireBoundTokens: boolean;
+  /** Undefined: any channel, open to every user. */
+  readonly rules: ReadonlyMap<Channel, ChannelRule> | undefined;
+}
+
+export type Authorize = (secret: string | undefined, query: URLSearchParams) => Promise<Authorization>;
+
+/** `GET /authorize`: a websocket token for a front service's WS token, or for a user's Keycloak access token. */
+export function createAuthorize(needs: AuthorizeNeeds): Authorize {
+  return async function authorize(secret, query) {
+    if (secret === undefined) {
+      throw new Problem("token_invalid", { detail: "Send the header `Authorization: Bearer TOKEN`." });
+    }
+    const wsToken = needs.findWsToken(secret);
+    if (wsToken !== undefined) return answer(forFrontService(wsToken, boundTo(query)));
+    // Anything that is not three dotted parts was meant to be a WS token.
+    if (needs.verifyAccessToken === undefined || secret.split(".").length !== 3) {
+      throw new Problem("token_invalid", { detail: "This is not a WS token of this service, or it has expired." });
+    }
+    return answer(forUser(await needs.verifyAccessToken(secret)));
+  };
+
+  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Claims & { token: string } {
+    if (user === null && (needs.requireBoundTokens || wsToken.require_bound_tokens)) {
+      throw new Problem("unbound_forbidden", { detail: "Add ?keycloakID=… for the user whom the token is for." });
+    }
+    return issue(user, wsToken.channels);
+  }
+
+  function forUser(access: AccessToken): Claims & { token: string } {
+    if (needs.isRevoked(access.user, access.issuedAt_ms)) {
+      throw new Problem("token_invalid", { detail: "The user's sessions were ended after this token was issued." });
+    }
+    const channels = channelsOf(access);
+    if (channels.length === 0) {
+      throw new Problem("no_channel", { detail: "The user's roles and client allow none of the channels." });
+    }
+    return issue(access.user, channels);
+  }
+
+  function channelsOf(access: AccessToken): Channels {
+    if (needs.rules === undefined) return "*";
+    return [...needs.rules].filter(([, rule]) => meets(access, rule)).map(([channel]) => channel);
+  }
+
+  function issue(user: KeycloakId | null, channels: Channels): Claims & { token: string } {
+    const { token, claims } = needs.issue({ user, channels });
+    return { ...claims, token };
+  }
+}
+
+function meets(access: AccessToken, rule: ChannelRule): boolean {
+  const hasRole = rule.roles.length === 0 || rule.roles.some((role) => access.roles.has(role));
+  const fromClient = rule.clients.length === 0 || (access.client !== null && rule.clients.includes(access.client));
+  return hasRole && fromClient;
+}
+
+function boundTo(query: URLSearchParams): KeycloakId | null {
+  const values = query.getAll("keycloakID");
+  if (values.length === 0) return null;
+  const user = v.safeParse(KeycloakId, values[0]);
+  if (values.length === 1 && user.success) return user.output;
+  const message = user.success ? "given more than once" : user.issues[0].message;
+  throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
+}
+
+function answer(granted: Claims & { token: string }): Authorization {
+  return {
+    token: granted.token,
+    expiresIn: (granted.expiresAt_ms - granted.issuedAt_ms) / 1000,
+    expiresAt: new Date(granted.expiresAt_ms).toISOString(),
+    keycloakID: granted.user,
+    channels: granted.channels,
+  };
+}

@@ -1,0 +1,35 @@
+/** Something configured with a secret of which only the SHA-256 digest (64 hex digits) is kept. */
+export interface Hashed {
+  readonly name: string;
+  readonly sha256: string;
+  readonly expires_at?: Date | undefined;
+}
+
+const longestSecret = 1024;
+
+/**
+ * API keys, or WS tokens. Looked up by digest: the time a look-up takes says something about digests, which tell an
+ * attacker nothing about secrets, so no comparison has to be constant in time.
+ */
+export function createSecrets<T extends Hashed>(
+  entries: readonly T[],
+  now: () => number,
+): (secret: string) => T | undefined {
+  const byDigest = new Map(entries.map((entry) => [entry.sha256, entry]));
+  return function find(secret) {
+    if (secret === "" || secret.length > longestSecret) return undefined;
+    const entry = byDigest.get(digest(secret));
+    if (entry?.expires_at !== undefined && entry.expires_at.getTime() <= now()) return undefined;
+    return entry;
+  };
+}
+
+/** Whether a given text is the secret; compared by digest as above. */
+export function createSecret(secret: string): (given: string) => boolean {
+  const sha256 = digest(secret);
+  return (given) => given.length <= longestSecret && digest(given) === sha256;
+}
+
+function digest(secret: string): string {
+  return new Bun.CryptoHasher("sha256").update(secret).digest("hex");
+}
