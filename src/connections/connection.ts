@@ -1,0 +1,19 @@
+import type { Socket as EngineSocket } from "@socket.io/bun-engine/dist/socket";
+import type { BunWebSocket } from "@socket.io/bun-engine/dist/transports/websocket";
+import type { Socket } from "socket.io";
+import type { Channel, KeycloakId } from "../model/names.ts";
+
+export type { BunWebSocket, EngineSocket };
+
+/** One Socket.IO socket of one user on one channel. */
+export interface Connection {
+  readonly user: KeycloakId;
+  readonly channel: Channel;
+  readonly expiresAt_ms: number;
+  readonly socket: Socket;
+  readonly engine: EngineSocket;
+  /** Null while the connection is polling; then it is written through the engine. */
+  ws: BunWebSocket | null;
+  /** What waits for the next poll; always 0 on a websocket, where the kernel and Bun keep the backlog. */
+  backlogBytes: number;
+}

@@ -1,0 +1,65 @@
+import { Problem } from "../model/problem.ts";
+import type { Gateway } from "./gateway.ts";
+
+type Handle = Gateway["handle"];
+
+export interface HandshakeNeeds {
+  readonly handle: Handle;
+  readonly sessions: () => number;
+  readonly maxSessions: number;
+  readonly isDraining: () => boolean;
+  readonly allowsOrigin: (req: Request) => boolean;
+  /** Reads a body, or throws `too_large`. */
+  readonly readText: (req: Request, limitBytes: number) => Promise<string>;
+  /** How long a poll is left unanswered when there is nothing to say: until the next heartbeat. */
+  readonly longestPoll_ms: number;
+}
+
+/** Engine.IO's own limit, which it tells clients as `maxPayload`. */
+const maxPayloadBytes = 1_000_000;
+
+/**
+ * What is judged before the engine sees a request: everything here refuses "for now", with an HTTP status after which a
+ * stock client tries again, or is no request of a stock client at all.
+ */
+export function createHandshake(needs: HandshakeNeeds): Handle {
+  // Bun's own limit is 255.
+  const poll_seconds = Math.min(255, Math.ceil(needs.longestPoll_ms / 1000) + 1);
+
+  return async function handshake(req, server) {
+    // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
+    if (!needs.allowsOrigin(req)) throw new Problem("origin_forbidden");
+    const query = new URL(req.url).searchParams;
+    const upgrades = req.headers.get("upgrade")?.toLowerCase() === "websocket";
+    // The engine goes by the header alone, and would open a polling session for `transport=websocket` without it.
+    if (upgrades !== (query.get("transport") === "websocket")) {
+      throw new Problem("invalid_request", {
+        detail: "`transport` has to be what the request is: polling, or websocket.",
+      });
+    }
+    if (!query.has("sid")) admit();
+    if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
+    const response = await needs.handle(req.method === "POST" ? await bounded(req) : req, server);
+    return response.status < 400 ? response : refuse(response);
+  };
+
+  function admit(): void {
+    if (needs.isDraining()) throw new Problem("draining");
+    if (needs.sessions() >= needs.maxSessions) throw new Problem("overloaded");
+  }
+
+  /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */
+  async function bounded(req: Request): Promise<Request> {
+    const declared = req.headers.get("content-length");
+    if (declared !== null && Number(declared) <= maxPayloadBytes) return req;
+    const body = await needs.readText(req, maxPayloadBytes);
+    return new Request(req.url, { method: "POST", headers: req.headers, body });
+  }
+}
+
+/** The engine's refusals in the form that all of ours have. */
+async function refuse(response: Response): Promise<never> {
+  const reason = /"message":"([A-Za-z ]+)"/.exec(await response.text())?.[1];
+  const code = response.status === 413 ? "too_large" : "invalid_request";
+  throw new Problem(code, { detail: reason ?? "This is not an Engine.IO request that can be answered." });
+}
