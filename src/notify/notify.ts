@@ -1,0 +1,78 @@
+import type { Cursor } from "../model/cursor.ts";
+import type { Draft, Outcome, Target } from "../model/entry.ts";
+import { allows, type Channel, type Channels, type KeycloakId } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import { parseBody, parseJson, splitKey, type Body } from "./body.ts";
+
+/** An API key, as configured. */
+export interface ApiKey {
+  readonly name: string;
+  readonly channels: Channels;
+  readonly admin: boolean;
+}
+
+/** The answer of `POST /notify`. */
+export interface Receipt {
+  readonly id: Cursor;
+  readonly connections: number;
+  readonly offline: readonly KeycloakId[];
+  readonly held: boolean;
+}
+
+export interface NotifyNeeds {
+  readonly findApiKey: (secret: string) => ApiKey | undefined;
+  readonly knows: (channel: Channel) => boolean;
+  readonly append: (draft: Draft) => Promise<{ readonly cursor: Cursor; readonly outcome: Outcome }>;
+  readonly onAccepted: (accepted: { receipt: Receipt; apiKey: ApiKey; target: Target; requestId: string }) => void;
+}
+
+export interface NotifyRequest {
+  readonly id: string;
+  /** The key, where a header brings it. */
+  readonly apiKey: string | undefined;
+  readonly headers: Headers;
+  readonly readText: () => Promise<string>;
+}
+
+/** `POST /notify`: the key, then the body, then the rights; then the journal, which makes it durable and hands it on. */
+export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Promise<Receipt> {
+  return async function notify(request) {
+    // A wrong key in a header is refused before a byte of the body is read.
+    const knownKey = request.apiKey === undefined ? undefined : find(request.apiKey);
+    requireJson(request.headers.get("content-type"));
+    const { apiKey: bodyKey, rest } = splitKey(parseJson(await request.readText()));
+    const apiKey = knownKey ?? find(bodyKey);
+    if (request.headers.has("idempotency-key")) {
+      throw new Problem("not_available", { detail: "Idempotency-Key is not available in this version." });
+    }
+    const body = parseBody(rest);
+    const target = narrow(body, apiKey);
+    const json = JSON.stringify(body.msg);
+    const { cursor, outcome } = await needs.append({ kind: "notification", target, json });
+    const receipt = { id: cursor, connections: outcome.connections, offline: outcome.offline, held: false };
+    needs.onAccepted({ receipt, apiKey, target, requestId: request.id });
+    return receipt;
+  };
+
+  function find(secret: unknown): ApiKey {
+    const apiKey = typeof secret === "string" ? needs.findApiKey(secret) : undefined;
+    if (apiKey === undefined) throw new Problem("api_key_invalid");
+    return apiKey;
+  }
+
+  /** What the body names, within what the key may reach. */
+  function narrow({ keycloak: users, channel: channels }: Body, apiKey: ApiKey): Target {
+    const forbidden = channels?.filter((channel) => !allows(apiKey.channels, channel) || !needs.knows(channel)) ?? [];
+    if (forbidden.length > 0) {
+      throw new Problem("channel_forbidden", { detail: `This key may not notify ${forbidden.join(", ")}.` });
+    }
+    if (users === undefined) return { channels: channels ?? [] };
+    return { users, channels: channels ?? (apiKey.channels === "*" ? undefined : apiKey.channels) };
+  }
+}
+
+/** No Content-Type at all counts as JSON. `curl -d` says it sends a form: the commonest mistake, so tell the remedy. */
+function requireJson(contentType: string | null): void {
+  if (contentType === null || /^application\/([\w.-]+\+)?json\s*(;|$)/i.test(contentType)) return;
+  throw new Problem("unsupported_media_type", { detail: "Send the header `Content-Type: application/json`." });
+}
