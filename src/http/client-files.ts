@@ -1,0 +1,70 @@
+import { brotliCompress, constants, gzip } from "node:zlib";
+import { promisify } from "node:util";
+import esmMap from "../../node_modules/socket.io/client-dist/socket.io.esm.min.js.map" with { type: "file" };
+import esm from "../../node_modules/socket.io/client-dist/socket.io.esm.min.js" with { type: "file" };
+import minMap from "../../node_modules/socket.io/client-dist/socket.io.min.js.map" with { type: "file" };
+import min from "../../node_modules/socket.io/client-dist/socket.io.min.js" with { type: "file" };
+import plainMap from "../../node_modules/socket.io/client-dist/socket.io.js.map" with { type: "file" };
+import plain from "../../node_modules/socket.io/client-dist/socket.io.js" with { type: "file" };
+import { respond } from "./respond.ts";
+
+/** The stock client in all its builds but msgpack, which speaks another parser. Inside the binary these paths lead into it. */
+export const clientFiles: ReadonlyMap<string, string> = new Map([
+  ["socket.io.js", plain],
+  ["socket.io.js.map", plainMap],
+  ["socket.io.min.js", min],
+  ["socket.io.min.js.map", minMap],
+  ["socket.io.esm.min.js", esm],
+  ["socket.io.esm.min.js.map", esmMap],
+]);
+
+type Encoding = "br" | "gzip" | "identity";
+
+const compress = {
+  // Not the default 11: that takes a second of a core for a gain of a few percent.
+  br: (data: Uint8Array) => promisify(brotliCompress)(data, { params: { [constants.BROTLI_PARAM_QUALITY]: 6 } }),
+  gzip: (data: Uint8Array) => promisify(gzip)(data),
+  identity: (data: Uint8Array) => Promise.resolve(data),
+} as const satisfies Record<Encoding, (data: Uint8Array) => Promise<Uint8Array>>;
+
+/** Compressed at the first request for it, then kept: six files, three encodings, whoever asks how often. */
+const prepared = new Map<string, Promise<{ body: Uint8Array<ArrayBuffer>; etag: string }>>();
+
+export async function clientFile(name: string, path: string, headers: Headers): Promise<Response> {
+  const encoding = encodingFor(headers.get("accept-encoding") ?? "");
+  const key = `${name} ${encoding}`;
+  let file = prepared.get(key);
+  if (file === undefined) prepared.set(key, (file = prepare(path, encoding)));
+  const { body, etag } = await file;
+  const caching = {
+    ETag: etag,
+    Vary: "Accept-Encoding",
+    // Kept, but asked for each time: the client has to fit the server after an update (RFC 9111 5.2.2.4).
+    "Cache-Control": "public, no-cache",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+  };
+  const known =
+    headers
+      .get("if-none-match")
+      ?.split(",")
+      .some((tag) => tag.trim().replace(/^W\//, "") === etag) ?? false;
+  if (known) return respond(304, null, "", caching);
+  const contentType = name.endsWith(".map") ? "application/json" : "text/javascript; charset=utf-8";
+  return respond(200, body, contentType, {
+    ...caching,
+    ...(encoding === "identity" ? {} : { "Content-Encoding": encoding }),
+  });
+}
+
+async function prepare(path: string, encoding: Encoding): Promise<{ body: Uint8Array<ArrayBuffer>; etag: string }> {
+  const data = await Bun.file(path).bytes();
+  const digest = new Bun.CryptoHasher("sha256").update(data).digest("base64url").slice(0, 22);
+  // Each encoding is a representation of its own, with a tag of its own (RFC 9110 8.8.3.3).
+  return { body: new Uint8Array(await compress[encoding](data)), etag: `"${digest}-${encoding}"` };
+}
+
+function encodingFor(accepted: string): Encoding {
+  const accepts = (name: string) =>
+    new RegExp(`(^|,)\\s*${name}\\s*(;\\s*q=(0\\.\\d*[1-9]|1(\\.0*)?)\\s*)?(,|$)`).test(accepted);
+  return accepts("br") ? "br" : accepts("gzip") ? "gzip" : "identity";
+}

@@ -1,0 +1,47 @@
+export interface ListenOptions<Socket> {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** Paths of PEM files. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly answer: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
+  readonly websocket: Pick<Bun.WebSocketHandler<Socket>, "open" | "message" | "close">;
+  /** A websocket from which nothing came for so long is cut. */
+  readonly silence_ms: number;
+  readonly backlogBytes: number;
+  /** Something that was not foreseen: a bug. */
+  readonly onCrash: (error: unknown) => void;
+}
+
+/** Nothing between two bytes of a request may take longer: slow headers and slow bodies are cut by Bun. */
+const idle_seconds = 10;
+/** The longest that Bun takes, which it keeps in units of four seconds in one byte. */
+const longestSilence_seconds = 960;
+
+/** The one `Bun.serve`. Throws if it cannot listen. */
+export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socket> {
+  const { host, port, tls, answer, websocket, backlogBytes, onCrash } = options;
+  return Bun.serve<Socket>({
+    hostname: host,
+    port,
+    ...(tls && { tls: { cert: Bun.file(tls.cert), key: Bun.file(tls.key) } }),
+    idleTimeout: idle_seconds,
+    // Never met: bodies are measured where they are read, so that the answer is one of ours and not Bun's bare 413.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    fetch: answer,
+    error(error) {
+      onCrash(error);
+      return new Response(null, { status: 500 });
+    },
+    websocket: {
+      ...websocket,
+      // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
+      idleTimeout: Math.min(longestSilence_seconds, Math.ceil(options.silence_ms / 1000) + idle_seconds),
+      sendPings: false,
+      maxPayloadLength: 1_000_000,
+      // The engine ignores the result of `send`: a reader that stalls is closed, and comes back, instead of missing something.
+      backpressureLimit: backlogBytes,
+      closeOnBackpressureLimit: true,
+    },
+  });
+}

@@ -1,0 +1,57 @@
+import { Problem, problems, type FieldError } from "../model/problem.ts";
+
+/** What every answer carries, whatever it is: nothing here is to be framed, sniffed, or kept by a cache. */
+const securityHeaders = {
+  "Cache-Control": "no-store",
+  "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+  "Referrer-Policy": "no-referrer",
+  "X-Content-Type-Options": "nosniff",
+} as const;
+
+export function respond(
+  status: number,
+  body: string | Uint8Array<ArrayBuffer> | null,
+  contentType: string,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  const all = new Headers(securityHeaders);
+  if (body !== null) all.set("Content-Type", contentType);
+  for (const [name, value] of Object.entries(headers)) all.set(name, value);
+  return new Response(body, { status, headers: all });
+}
+
+export function json(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {
+  return respond(status, JSON.stringify(body), "application/json", headers);
+}
+
+/** RFC 9457. `type` is `about:blank#code`-like: a stable URI of the code, not an address to be fetched. */
+export function problem(error: unknown): Response {
+  const { code, extras } = error instanceof Problem ? error : new Problem("internal");
+  const { status, title } = problems[code];
+  const body = {
+    type: `urn:amper-channels:problem:${code}`,
+    title,
+    status,
+    code,
+    detail: extras.detail ?? summary(extras.errors) ?? title,
+    ...(extras.errors === undefined ? {} : { errors: extras.errors }),
+    ...extras.members,
+  };
+  return respond(status, JSON.stringify(body), "application/problem+json", {
+    ...implied(status, code),
+    ...extras.headers,
+  });
+}
+
+/** The field errors in one line, for those who read nothing but `detail`. */
+function summary(errors: readonly FieldError[] | undefined): string | undefined {
+  return errors?.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`)).join("; ");
+}
+
+/** Headers that a status obliges to: a challenge with each 401 (RFC 9110 15.5.2), a time to come back with each refusal for now. */
+function implied(status: number, code: string): Record<string, string> {
+  if (status === 401)
+    return { "WWW-Authenticate": code === "token_invalid" ? 'Bearer error="invalid_token"' : "Bearer" };
+  if (status === 429 || status === 503) return { "Retry-After": "5" };
+  return {};
+}

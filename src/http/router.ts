@@ -1,0 +1,116 @@
+import { Problem } from "../model/problem.ts";
+import type { Cors } from "./cors.ts";
+import { problem, respond } from "./respond.ts";
+
+/** A request under way. */
+export interface Exchange<Socket = unknown> {
+  readonly req: Request;
+  readonly url: URL;
+  readonly server: Bun.Server<Socket>;
+  /** Goes back as X-Request-Id, and into the log lines of the request. */
+  readonly id: string;
+  /** What stands in place of the `*` of a route. */
+  readonly rest: string;
+}
+
+export type Handler<Socket> = (exchange: Exchange<Socket>) => Response | Promise<Response>;
+
+export interface Route<Socket> {
+  readonly GET?: Handler<Socket>;
+  readonly POST?: Handler<Socket>;
+  readonly DELETE?: Handler<Socket>;
+  /** Instead of the above: the handler judges the method. */
+  readonly any?: Handler<Socket>;
+  /** Pages of other origins may call it, and read the answer. */
+  readonly cors?: boolean;
+}
+
+export interface RouterNeeds<Socket> {
+  /** By path; one that ends in `*` takes one more segment, whatever it is. */
+  readonly routes: Readonly<Record<string, Route<Socket>>>;
+  readonly cors: Cors;
+  /** `seconds` is undefined for the requests that wait on purpose. */
+  readonly onAnswered: (answer: { route: string; status: number; seconds: number | undefined }) => void;
+  readonly onProblem: (problem: {
+    route: string;
+    code: string;
+    id: string;
+    req: Request;
+    server: Bun.Server<Socket>;
+  }) => void;
+  /** Something that was not foreseen: a bug. */
+  readonly onCrash: (error: unknown, id: string) => void;
+}
+
+/** The one way in: finds the route, answers what the route throws, and marks every answer. */
+export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
+  const routes = new Map(Object.entries(needs.routes));
+
+  return async function answer(req: Request, server: Bun.Server<Socket>): Promise<Response> {
+    const started_ms = performance.now();
+    const id = requestId(req.headers);
+    // A hostile Host header makes an address that is none.
+    const url = URL.parse(req.url);
+    const { name, route, rest } = find(url?.pathname ?? "");
+    let response: Response;
+    try {
+      if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
+      response = await dispatch(route, { req, url, server, id, rest });
+    } catch (error) {
+      if (error instanceof Problem) needs.onProblem({ route: name, code: error.code, id, req, server });
+      else needs.onCrash(error, id);
+      response = problem(error);
+    }
+    response.headers.set("X-Request-Id", id);
+    if (route?.cors === true && req.method !== "OPTIONS") needs.cors.mark(req, response.headers);
+    const waits = route?.any !== undefined;
+    needs.onAnswered({
+      route: name,
+      status: waits && req.headers.has("upgrade") && response.ok ? 101 : response.status,
+      seconds: waits ? undefined : (performance.now() - started_ms) / 1000,
+    });
+    return response;
+  };
+
+  function find(path: string): { name: string; route: Route<Socket> | undefined; rest: string } {
+    const exact = path.endsWith("*") ? undefined : routes.get(path);
+    if (exact !== undefined) return { name: path, route: exact, rest: "" };
+    const slash = path.lastIndexOf("/") + 1;
+    const name = `${path.slice(0, slash)}*`;
+    const route = slash < path.length ? routes.get(name) : undefined;
+    return route === undefined ? { name: "(other)", route, rest: "" } : { name, route, rest: path.slice(slash) };
+  }
+
+  async function dispatch(route: Route<Socket> | undefined, exchange: Exchange<Socket>): Promise<Response> {
+    if (route === undefined) throw new Problem("not_found");
+    const { req } = exchange;
+    const allowed = methodsOf(route).join(", ");
+    if (req.method === "OPTIONS") {
+      return route.cors === true ? needs.cors.preflight(req, allowed) : respond(204, null, "", { Allow: allowed });
+    }
+    const handler = route.any ?? handlerFor(route, req.method);
+    if (handler === undefined) {
+      throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
+    }
+    return handler(exchange);
+  }
+}
+
+function handlerFor<Socket>(route: Route<Socket>, method: string): Handler<Socket> | undefined {
+  // HEAD is GET without the body (RFC 9110 9.3.2), which Bun leaves out by itself.
+  if (method === "GET" || method === "HEAD") return route.GET;
+  return method === "POST" ? route.POST : method === "DELETE" ? route.DELETE : undefined;
+}
+
+function methodsOf<Socket>(route: Route<Socket>): string[] {
+  if (route.any !== undefined) return ["GET", "POST", "OPTIONS"];
+  return [route.GET && ["GET", "HEAD"], route.POST && ["POST"], route.DELETE && ["DELETE"], ["OPTIONS"]]
+    .filter((methods) => methods !== undefined)
+    .flat();
+}
+
+/** The caller's own id where it is one that can go into a header and a log line as it is. */
+function requestId(headers: Headers): string {
+  const given = headers.get("x-request-id");
+  return given !== null && /^[A-Za-z0-9._-]{1,64}$/.test(given) ? given : crypto.randomUUID();
+}

@@ -1,0 +1,120 @@
+import * as v from "valibot";
+import { KeycloakId, type Channels } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import { isLoopback } from "./address.ts";
+import { readText } from "./body.ts";
+import { clientFile, clientFiles } from "./client-files.ts";
+import { bearer, headerKey } from "./credentials.ts";
+import { json, respond } from "./respond.ts";
+import type { Exchange, Route } from "./router.ts";
+
+/** A backend's or an operator's key: which channels it may see, and whether it may end connections. */
+interface Key {
+  readonly name: string;
+  readonly channels: Channels;
+  readonly admin: boolean;
+}
+
+export interface RouteNeeds<Socket> {
+  readonly authorize: (secret: string | undefined, query: URLSearchParams) => Promise<object>;
+  readonly notify: (request: {
+    id: string;
+    apiKey: string | undefined;
+    headers: Headers;
+    readText: () => Promise<string>;
+  }) => Promise<object>;
+  readonly socketIo: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
+  readonly findApiKey: (secret: string) => Key | undefined;
+  readonly totals: (within: Channels) => object;
+  readonly presence: (user: KeycloakId, within: Channels) => object;
+  readonly disconnect: (user: KeycloakId, by: { key: string; id: string }) => Promise<object>;
+  readonly ready: () => object;
+  readonly metrics: { readonly contentType: string; scrape(): Promise<string> };
+  readonly metricsAccess: { readonly open: boolean; readonly isToken: ((secret: string) => boolean) | undefined };
+  readonly maxBodyBytes: number;
+}
+
+/** The whole route table. */
+export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, Route<Socket>> {
+  return {
+    "/authorize": {
+      cors: true,
+      GET: async ({ req, url }) => json(200, await needs.authorize(bearer(req.headers), url.searchParams)),
+    },
+    "/notify": { POST: async ({ req, id }) => json(200, await needs.notify(notifyRequest(req, id))) },
+    "/socket.io/": { cors: true, any: ({ req, server }) => needs.socketIo(req, server) },
+    "/socket.io/*": { cors: true, GET: ({ req, rest }) => serveClient(rest, req) },
+    "/connections": { GET: ({ req }) => json(200, needs.totals(keyOf(req).channels)) },
+    "/connections/*": {
+      GET: ({ req, rest }) => {
+        const key = keyOf(req);
+        return json(200, needs.presence(userIn(rest), key.channels));
+      },
+      DELETE: async ({ req, rest, id }) => {
+        const key = adminKeyOf(req);
+        return json(200, await needs.disconnect(userIn(rest), { key: key.name, id }));
+      },
+    },
+    "/health/live": { GET: () => json(200, { status: "live" }) },
+    "/health/ready": { GET: () => json(200, needs.ready()) },
+    "/metrics": { GET: async (exchange) => scrape(exchange) },
+    "/backchannel-logout": { POST: notAvailable },
+    "/openapi.json": { GET: notAvailable },
+    "/console": { GET: notAvailable },
+  };
+
+  function notifyRequest(req: Request, id: string) {
+    return {
+      id,
+      apiKey: headerKey(req.headers),
+      headers: req.headers,
+      readText: () => readText(req, needs.maxBodyBytes),
+    };
+  }
+
+  function keyOf(req: Request): Key {
+    const key = needs.findApiKey(headerKey(req.headers) ?? "");
+    if (key === undefined) throw new Problem("api_key_invalid");
+    return key;
+  }
+
+  function adminKeyOf(req: Request): Key {
+    const key = keyOf(req);
+    if (!key.admin) throw new Problem("admin_required");
+    return key;
+  }
+
+  async function scrape({ req, server }: Exchange<Socket>): Promise<Response> {
+    const { open, isToken } = needs.metricsAccess;
+    if (isToken !== undefined) {
+      if (!isToken(bearer(req.headers) ?? "")) throw new Problem("metrics_token_invalid");
+    } else if (!open && !isLoopback(server.requestIP(req)?.address ?? "", req.headers)) {
+      throw new Problem("metrics_forbidden", { detail: "Set metrics_token or metrics_open to scrape from elsewhere." });
+    }
+    return respond(200, await needs.metrics.scrape(), needs.metrics.contentType);
+  }
+}
+
+function serveClient(name: string, req: Request): Promise<Response> {
+  const path = clientFiles.get(name);
+  if (path === undefined) throw new Problem("not_found");
+  return clientFile(name, path, req.headers);
+}
+
+function userIn(segment: string): KeycloakId {
+  const result = v.safeParse(KeycloakId, decode(segment));
+  if (result.success) return result.output;
+  throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message: result.issues[0].message }] });
+}
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return "";
+  }
+}
+
+function notAvailable(): never {
+  throw new Problem("not_available");
+}
