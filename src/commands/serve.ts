@@ -1,0 +1,124 @@
+import { createLog, type Log } from "../observe/log.ts";
+import { startService, type Service } from "../service.ts";
+import { sha256 } from "../settings/credentials.ts";
+import { makeKey } from "../settings/key_format.ts";
+import { loadSettings, missing, systemSources } from "../settings/load.ts";
+import type { Settings } from "../settings/schema.ts";
+import { settingsHelp } from "../settings/describe.ts";
+import { version } from "../version.ts";
+
+export const summary = "run the service (the default); --dev for a trial on this machine";
+
+export function help(): string {
+  return `Usage: amper-channels [serve] [--dev] [--config PATH] [--SETTING VALUE …]
+
+  --dev    trial mode: listens on 127.0.0.1, makes and prints an API key and a WS token, keeps nothing
+
+${settingsHelp()}`;
+}
+
+/** Runs until a signal comes. Resolves with the exit code: 0 drained, 1 could not start or was told twice to stop, 2 usage. */
+export async function serve(args: readonly string[]): Promise<number> {
+  const dev = args.includes("--dev");
+  const own = args.filter((arg) => arg !== "--dev");
+  // In front of the user's own flags, of which the last one counts.
+  const loaded = loadSettings(systemSources(dev ? ["--host=127.0.0.1", "--journal=memory:", ...own] : own));
+  if (!loaded.ok) return fail(loaded.problems, loaded.isUsage ? 2 : 1);
+  const trial = dev ? makeTrial() : undefined;
+  const settings = trial === undefined ? loaded.settings : withTrial(loaded.settings, trial);
+  const lacking = missing(settings);
+  if (lacking.length > 0) return fail(lacking);
+
+  const log = createLog(settings.log_level, Date.now);
+  for (const warning of loaded.warnings) log.warn("settings", { warning });
+  catchCrashes(log);
+  let service: Service;
+  try {
+    service = startService(settings, { log });
+  } catch (error) {
+    return fail([cannotListen(error, settings)]);
+  }
+  log.info("listening", { url: service.url, version });
+  if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
+  return untilStopped(service, log);
+}
+
+function untilStopped(service: Service, log: Log): Promise<number> {
+  return new Promise((resolve) => {
+    let stopping = false;
+    const onSignal = (signal: string): void => {
+      log.info(stopping ? "stopping at once" : "draining", { signal });
+      if (stopping) return finish(1);
+      stopping = true;
+      service.stop().then(
+        () => finish(0),
+        () => finish(1),
+      );
+    };
+    const finish = (code: number): void => {
+      log.info("stopped");
+      log.flush();
+      resolve(code);
+    };
+    process.on("SIGTERM", onSignal);
+    process.on("SIGINT", onSignal);
+  });
+}
+
+/** A bug in the handling of one request must not end everybody's connections. */
+function catchCrashes(log: Log): void {
+  process.on("uncaughtException", (error) => log.crash(error));
+  process.on("unhandledRejection", (error) => log.crash(error));
+}
+
+function fail(problems: readonly string[], code = 1): number {
+  process.stderr.write(`amper-channels cannot start:\n${problems.map((problem) => `  - ${problem}\n`).join("")}`);
+  return code;
+}
+
+function cannotListen(error: unknown, { host, port }: Settings): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "EADDRINUSE") return `port ${port} on ${host} is in use: choose another with --port, or stop who has it`;
+  if (code === "EACCES") return `port ${port} needs privileges: choose one above 1023 with --port`;
+  return `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : "unknown reason"}`;
+}
+
+interface Trial {
+  readonly apiKey: string;
+  readonly wsToken: string;
+}
+
+function makeTrial(): Trial {
+  return { apiKey: makeKey(), wsToken: makeKey() };
+}
+
+function withTrial(settings: Settings, { apiKey, wsToken }: Trial): Settings {
+  const common = { name: "trial", channels: "*" } as const;
+  return {
+    ...settings,
+    api_keys: [...settings.api_keys, { ...common, sha256: sha256(apiKey), admin: true }],
+    ws_tokens: [...settings.ws_tokens, { ...common, sha256: sha256(wsToken), require_bound_tokens: false }],
+  };
+}
+
+function welcome(url: string, { apiKey, wsToken }: Trial): string {
+  const notify = (body: object) =>
+    `  curl -H 'Content-Type: application/json' -d '${JSON.stringify({ API_KEY: apiKey, msg: "hello", ...body })}' ${url}/notify\n`;
+  return `
+AMPER Channels ${version}, trial mode: reachable from this machine only, and nothing is kept.
+
+  URL        ${url}
+  API key    ${apiKey}
+  WS token   ${wsToken}
+
+Get a websocket token for a page (the user is called alice here):
+  curl -H 'Authorization: Bearer ${wsToken}' '${url}/authorize?keycloakID=alice'
+
+Connect with it, in a page or in the console of one:
+  import("${url}/socket.io/socket.io.esm.min.js").then(({ io }) =>
+    io("${url}", { auth: { token: "…", keycloakID: "alice", channel: "msf" } }).on("notification", console.log))
+
+Notify everyone on a channel, a user on every channel, a user on one channel:
+${notify({ channel: "msf" })}${notify({ keycloak: "alice" })}${notify({ keycloak: "alice", channel: "msf" })}
+`;
+}
