@@ -1,0 +1,99 @@
+import { afterAll, afterEach } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { apiKey, wsToken } from "./service.ts";
+
+const root = join(import.meta.dir, "../..");
+const home = mkdtempSync(join(tmpdir(), "amper-channels-test-"));
+chmodSync(home, 0o755);
+let built: Promise<string> | undefined;
+
+/** The executable as a release has it, built once for a test run: not `dist/`, which may be of another day. */
+export function binary(): Promise<string> {
+  built ??= build();
+  return built;
+}
+
+async function build(): Promise<string> {
+  const path = join(home, "amper-channels");
+  const { exitCode, stderr } = Bun.spawnSync([process.execPath, "run", "build", "--outfile", path], { cwd: root });
+  if (exitCode !== 0) throw new Error(stderr.toString());
+  chmodSync(path, 0o755);
+  return path;
+}
+
+/** A running executable. */
+export interface Run {
+  readonly url: string;
+  readonly lines: string[];
+  kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL"): void;
+  readonly exited: Promise<number>;
+}
+
+const running = new Set<Bun.Subprocess>();
+
+export const env = {
+  AMPER_HOST: "127.0.0.1",
+  AMPER_PORT: "0",
+  AMPER_API_KEYS: `backend=${apiKey}`,
+  AMPER_WS_TOKENS: `front=${wsToken}`,
+  AMPER_JOURNAL: "memory:",
+  AMPER_DRAIN_SECONDS: "0",
+} as const;
+
+/** Runs the executable to its end. `wrapper` is what it is run by, `unshare` for example. */
+export async function run(
+  args: readonly string[],
+  options: { env?: Record<string, string>; cwd?: string } = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = Bun.spawn([await binary(), ...args], {
+    env: {},
+    cwd: home,
+    stdout: "pipe",
+    stderr: "pipe",
+    ...options,
+  });
+  const [code, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
+  return { code, stdout, stderr };
+}
+
+/** Starts the executable, and waits until it says that it listens. Killed after the test by itself. */
+export async function launch(
+  options: { args?: readonly string[]; env?: Record<string, string>; cwd?: string; wrapper?: readonly string[] } = {},
+): Promise<Run> {
+  const command = [...(options.wrapper ?? []), await binary(), ...(options.args ?? [])];
+  const child = Bun.spawn(command, {
+    env: { ...env, ...options.env },
+    cwd: options.cwd ?? home,
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  running.add(child);
+  const lines: string[] = [];
+  const { promise: listening, resolve, reject } = Promise.withResolvers<string>();
+  void follow(child.stdout, (line) => {
+    lines.push(line);
+    const url = /"url":"([^"]+)"/.exec(line)?.[1];
+    if (url !== undefined) resolve(url);
+  });
+  void child.exited.then((code) => reject(new Error(`exited with ${code} before it listened`)));
+  return { url: await listening, lines, kill: (signal) => child.kill(signal), exited: child.exited };
+}
+
+async function follow(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void): Promise<void> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() ?? "";
+    for (const line of parts) onLine(line);
+  }
+}
+
+afterEach(async () => {
+  for (const child of running) child.kill("SIGKILL");
+  await Promise.all([...running].map((child) => child.exited));
+  running.clear();
+});
+afterAll(() => rmSync(home, { recursive: true, force: true }));
