@@ -14,7 +14,7 @@ function ask(url: string, token: string | undefined, query = ""): Promise<Respon
 
 describe("with a WS token", () => {
   test("an unbound token, and one bound to a user", async () => {
-    const { url } = start();
+    const { url } = await start();
     const response = await ask(url, wsToken);
     expect(response.headers.get("cache-control")).toBe("no-store");
     expect(await response.json()).toMatchObject({ expiresIn: 36000, keycloakID: null, channels: "*" });
@@ -22,7 +22,7 @@ describe("with a WS token", () => {
   });
 
   test("expiresAt is when the JWT ends, and any JWT library can read it", async () => {
-    const { url } = start({ AMPER_TOKEN_SECRET: secret, AMPER_TOKEN_TTL_SECONDS: "60" });
+    const { url } = await start({ AMPER_TOKEN_SECRET: secret, AMPER_TOKEN_TTL_SECONDS: "60" });
     const { token, expiresIn, expiresAt } = await authorize(url, "?keycloakID=alice");
     const { payload } = await jwtVerify(token, new TextEncoder().encode(secret), { algorithms: ["HS256"] });
     expect(payload).toMatchObject({ iss: "amper-channels", sub: "alice", channels: "*" });
@@ -32,7 +32,7 @@ describe("with a WS token", () => {
 
   test("limited to channels: the issued token is, too", async () => {
     const toml = "[ws_tokens.front]\ntoken = 'scoped-token-0123456789'\nchannels = ['msf']";
-    const { url } = start({}, { toml });
+    const { url } = await start({}, { toml });
     const { token, channels } = await authorize(url, "", "scoped-token-0123456789");
     expect(channels).toEqual(["msf"]);
     await connected(url, "alice", "msf", { token });
@@ -42,17 +42,17 @@ describe("with a WS token", () => {
   });
 
   test("require_bound_tokens, for all or on one WS token, refuses an unbound one", async () => {
-    const forAll = start({ AMPER_REQUIRE_BOUND_TOKENS: "true" });
+    const forAll = await start({ AMPER_REQUIRE_BOUND_TOKENS: "true" });
     await expectProblem(await ask(forAll.url, wsToken), "unbound_forbidden");
     expect((await ask(forAll.url, wsToken, "?keycloakID=alice")).status).toBe(200);
     const toml = "[ws_tokens.strict]\ntoken = 'strict-token-0123456789'\nrequire_bound_tokens = true";
-    const forOne = start({}, { toml: `${toml}\n[ws_tokens.front]\ntoken = '${wsToken}'` });
+    const forOne = await start({}, { toml: `${toml}\n[ws_tokens.front]\ntoken = '${wsToken}'` });
     await expectProblem(await ask(forOne.url, "strict-token-0123456789"), "unbound_forbidden");
     expect((await ask(forOne.url, wsToken)).status).toBe(200);
   });
 
   test("a keycloakID that is none, or that comes twice, is 400", async () => {
-    const { url } = start();
+    const { url } = await start();
     for (const query of [
       "?keycloakID=",
       "?keycloakID=a%20b",
@@ -66,8 +66,8 @@ describe("with a WS token", () => {
 });
 
 test("a bad or missing token is 401 with a challenge; tokens in the query are never read", async () => {
-  const { url } = start();
-  const expired = start(
+  const { url } = await start();
+  const expired = await start(
     {},
     { toml: "[ws_tokens.old]\ntoken = 'old-token-0123456789'\nexpires_at = '2020-01-01T00:00:00Z'" },
   );
@@ -90,10 +90,10 @@ test("a bad or missing token is 401 with a challenge; tokens in the query are ne
 describe("token secrets", () => {
   test("the first signs, all verify: tokens outlive a rotation", async () => {
     const rotated = "fedcba9876543210fedcba9876543210";
-    const { token } = await authorize(start({ AMPER_TOKEN_SECRET: secret }).url);
-    const { url } = start({ AMPER_TOKEN_SECRET: `${rotated},${secret}` });
+    const { token } = await authorize((await start({ AMPER_TOKEN_SECRET: secret })).url);
+    const { url } = await start({ AMPER_TOKEN_SECRET: `${rotated},${secret}` });
     await connected(url, "alice", "msf", { token });
-    const later = start({ AMPER_TOKEN_SECRET: rotated });
+    const later = await start({ AMPER_TOKEN_SECRET: rotated });
     await expect(connected(later.url, "alice", "msf", { token })).rejects.toMatchObject({
       data: { code: "token_invalid" },
     });
@@ -101,8 +101,8 @@ describe("token secrets", () => {
   });
 
   test("none configured: each start has its own", async () => {
-    const { token } = await authorize(start().url);
-    await expect(connected(start().url, "alice", "msf", { token })).rejects.toMatchObject({
+    const { token } = await authorize((await start()).url);
+    await expect(connected((await start()).url, "alice", "msf", { token })).rejects.toMatchObject({
       data: { code: "token_invalid" },
     });
   });

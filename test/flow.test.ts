@@ -5,7 +5,7 @@ import { start } from "./support/service.ts";
 for (const [name, options] of Object.entries(transports)) {
   describe(`the plain flow, ${name}`, () => {
     test("authorize, connect, be notified in all three ways, get exactly the value that was sent", async () => {
-      const { url } = start();
+      const { url } = await start();
       const { token } = await authorize(url);
       const { socket, count } = page(url, { token, keycloakID: "alice", channel: "msf" }, options);
       await next(socket, "connect");
@@ -27,7 +27,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("auth as a function is asked at each connect", async () => {
-      const { url } = start();
+      const { url } = await start();
       let asked = 0;
       const { socket } = page(
         url,
@@ -44,7 +44,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("a notification carries its cursor as second argument, the id of the receipt", async () => {
-      const { url } = start();
+      const { url } = await start();
       const { count, cursors } = await connected(url, "alice", "msf", options);
       const receipts = [
         await notify(url, { msg: 1, channel: "msf" }),
@@ -80,7 +80,7 @@ describe("who gets what", () => {
 
   for (const [name, options] of Object.entries(transports)) {
     test(`two users, two channels, two tabs each, ${name}`, async () => {
-      const { url } = start();
+      const { url } = await start();
       const pages: (Page & { user: string; channel: string; expected: unknown[] })[] = [];
       for (const user of users) {
         for (const channel of channels) {

@@ -6,7 +6,7 @@ import { apiKey, start, wsToken } from "./support/service.ts";
 const withKey = { "X-API-Key": apiKey };
 
 test("an unknown address is 404, a wrong method 405 with Allow, OPTIONS tells it too", async () => {
-  const { url } = start();
+  const { url } = await start();
   for (const path of [
     "/",
     "/notify/",
@@ -32,20 +32,20 @@ test("an unknown address is 404, a wrong method 405 with Allow, OPTIONS tells it
 });
 
 test("HEAD answers as GET does, without the body", async () => {
-  const { url } = start();
+  const { url } = await start();
   const response = await fetch(`${url}/health/live`, { method: "HEAD" });
   expect([response.status, await response.text()]).toEqual([200, ""]);
 });
 
 test("what later versions bring says so", async () => {
-  const { url } = start();
+  const { url } = await start();
   await expectProblem(await fetch(`${url}/openapi.json`), "not_available");
   await expectProblem(await fetch(`${url}/console`), "not_available");
   await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST" }), "not_available");
 });
 
 test("a request keeps its X-Request-Id if that is harmless, and gets one if not", async () => {
-  const { url } = start();
+  const { url } = await start();
   const ask = async (id: string) =>
     (await fetch(`${url}/health/live`, { headers: { "X-Request-Id": id } })).headers.get("x-request-id");
   expect(await ask("abc-123")).toBe("abc-123");
@@ -68,7 +68,7 @@ describe("cross-origin pages", () => {
     fetch(`${url}/authorize`, { headers: { Origin: origin, Authorization: `Bearer ${wsToken}` } });
 
   test("any of them may authorize by default, with a preflight", async () => {
-    const { url } = start();
+    const { url } = await start();
     const asked = await preflight(url, other);
     expect(asked.status).toBe(204);
     expect(asked.headers.get("access-control-allow-origin")).toBe("*");
@@ -78,7 +78,7 @@ describe("cross-origin pages", () => {
   });
 
   test("with cors_origins only the listed ones may, and errors are readable too", async () => {
-    const { url } = start({ AMPER_CORS_ORIGINS: listed });
+    const { url } = await start({ AMPER_CORS_ORIGINS: listed });
     expect((await preflight(url, listed)).headers.get("access-control-allow-origin")).toBe(listed);
     expect((await preflight(url, other)).headers.get("access-control-allow-origin")).toBeNull();
     const response = await authorizeFrom(url, listed);
@@ -91,14 +91,14 @@ describe("cross-origin pages", () => {
   });
 
   test("may not notify: no backend's key belongs into a page", async () => {
-    const { url } = start();
+    const { url } = await start();
     const response = await fetch(`${url}/notify`, { method: "OPTIONS", headers: { Origin: listed } });
     expect(response.headers.get("access-control-allow-origin")).toBeNull();
   });
 
   for (const [name, options] of Object.entries(transports)) {
     test(`connect from a listed origin only, ${name}`, async () => {
-      const { url } = start({ AMPER_CORS_ORIGINS: listed });
+      const { url } = await start({ AMPER_CORS_ORIGINS: listed });
       await connected(url, "alice", "msf", { ...options, extraHeaders: { Origin: listed } });
       await connected(url, "alice", "msf", { ...options, extraHeaders: { Origin: url } });
       await connected(url, "alice", "msf", options);
@@ -109,7 +109,7 @@ describe("cross-origin pages", () => {
   }
 
   test("cannot hijack: a websocket upgrade from another origin is refused, handshake or not", async () => {
-    const { url } = start({ AMPER_CORS_ORIGINS: listed });
+    const { url } = await start({ AMPER_CORS_ORIGINS: listed });
     const upgrade = (query: string) =>
       fetch(`${url}/socket.io/?EIO=4&transport=websocket${query}`, {
         headers: {
@@ -130,7 +130,7 @@ describe("the stock client", () => {
   const files = ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js"];
 
   test("is served in three builds with their maps, compressed, with an ETag, to pages of any origin", async () => {
-    const { url } = start();
+    const { url } = await start();
     for (const file of files.flatMap((name) => [name, `${name}.map`])) {
       const plain = await fetch(`${url}/socket.io/${file}`, { headers: { "Accept-Encoding": "identity" } });
       const text = await plain.text();
@@ -153,7 +153,7 @@ describe("the stock client", () => {
   });
 
   test("refused encodings are not used", async () => {
-    const { url } = start();
+    const { url } = await start();
     const headers = { "Accept-Encoding": "br;q=0, gzip;q=0.5" };
     const response = await fetch(`${url}/socket.io/socket.io.min.js`, { headers });
     expect(response.headers.get("content-encoding")).toBe("gzip");
@@ -162,13 +162,13 @@ describe("the stock client", () => {
 
 describe("health", () => {
   test("live and ready", async () => {
-    const { url } = start();
+    const { url } = await start();
     expect(await (await fetch(`${url}/health/live`)).json()).toEqual({ status: "live" });
     expect(await (await fetch(`${url}/health/ready`)).json()).toEqual({ status: "ready", reasons: [] });
   });
 
   test("not ready without a usable key of the realm, and says why; the service runs", async () => {
-    const { url } = start({ AMPER_KEYCLOAK_ISSUER: "http://127.0.0.1:1/realms/none" });
+    const { url } = await start({ AMPER_KEYCLOAK_ISSUER: "http://127.0.0.1:1/realms/none" });
     const { reasons } = await expectProblem(await fetch(`${url}/health/ready`), "unavailable");
     expect(reasons?.[0]).toStartWith("keycloak: ");
     expect((await fetch(`${url}/health/live`)).status).toBe(200);
@@ -187,7 +187,7 @@ function jwtOf(iss: string): string {
 
 describe("metrics", () => {
   test("count what happened, under a name for each", async () => {
-    const { url } = start();
+    const { url } = await start();
     const { count } = await connected(url, "alice", "msf", { transports: ["websocket"] });
     await fetch(`${url}/notify`, { method: "POST", headers: withKey, body: '{"msg":1,"channel":"msf"}' });
     await fetch(`${url}/notify`, { method: "POST", headers: withKey, body: "{" });
@@ -216,7 +216,7 @@ describe("metrics", () => {
   });
 
   test("name at most a hundred channels", async () => {
-    const { url } = start({ AMPER_MAX_CONNECTIONS_PER_USER: "200" });
+    const { url } = await start({ AMPER_MAX_CONNECTIONS_PER_USER: "200" });
     for (let i = 0; i < 105; i++) await connected(url, "alice", `c${i}`, { transports: ["websocket"] });
     const text = await (await fetch(`${url}/metrics`)).text();
     expect(text.match(/^amper_channel_connections\{/gm)).toHaveLength(101);
@@ -224,7 +224,7 @@ describe("metrics", () => {
   });
 
   test("are for this machine only, and not for who comes through a proxy on it", async () => {
-    const { url } = start();
+    const { url } = await start();
     expect((await fetch(`${url}/metrics`)).status).toBe(200);
     for (const header of ["X-Forwarded-For", "Forwarded", "X-Real-IP"]) {
       await expectProblem(await fetch(`${url}/metrics`, { headers: { [header]: "127.0.0.1" } }), "metrics_forbidden");
@@ -233,9 +233,9 @@ describe("metrics", () => {
 
   test("open to everybody, or to who has the token, if so configured", async () => {
     const forwarded = { "X-Forwarded-For": "192.0.2.1" };
-    const open = start({ AMPER_METRICS_OPEN: "true" });
+    const open = await start({ AMPER_METRICS_OPEN: "true" });
     expect((await fetch(`${open.url}/metrics`, { headers: forwarded })).status).toBe(200);
-    const { url } = start({ AMPER_METRICS_TOKEN: "metrics-token" });
+    const { url } = await start({ AMPER_METRICS_TOKEN: "metrics-token" });
     await expectProblem(await fetch(`${url}/metrics`), "metrics_token_invalid");
     const headers = { ...forwarded, Authorization: "Bearer metrics-token" };
     expect((await fetch(`${url}/metrics`, { headers })).status).toBe(200);
@@ -244,7 +244,7 @@ describe("metrics", () => {
 
 describe("connections", () => {
   test("totals by channel, and where a user is", async () => {
-    const { url } = start();
+    const { url } = await start();
     for (const [user, channel] of [
       ["alice", "msf"],
       ["alice", "msf"],
@@ -266,7 +266,7 @@ describe("connections", () => {
   });
 
   test("need a key, and a name that is one", async () => {
-    const { url } = start();
+    const { url } = await start();
     await expectProblem(await fetch(`${url}/connections`), "api_key_invalid");
     await expectProblem(
       await fetch(`${url}/connections/alice`, { headers: { "X-API-Key": "wrong" } }),

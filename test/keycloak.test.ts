@@ -99,7 +99,7 @@ describe("an access token", () => {
     expect((await keycloak.verify(await realm.mint())).user).toMatch(user);
   });
 
-  test.each(["jwt", "at+jwt", "AT+JWT", "application/at+jwt"])("may have the header typ %s", async (typ) => {
+  test.each([undefined, "jwt", "at+jwt", "AT+JWT", "application/at+jwt"])("may have the header typ %s", async (typ) => {
     const { keycloak, realm } = await setUp();
     expect((await keycloak.verify(await realm.mint({}, { header: { typ } }))).client).toBe("msf-web");
   });
@@ -154,7 +154,7 @@ describe("refuses a token", () => {
     await expectRefusal(keycloak, await realm.mint({ typ: "ID", aud: "msf-web" }), /not an access token/);
   });
 
-  test.each(["logout+jwt", "secevent+jwt", undefined, 7])("whose header typ is %p", async (typ) => {
+  test.each(["logout+jwt", "secevent+jwt", 7])("whose header typ is %p", async (typ) => {
     const { keycloak, realm } = await setUp();
     await expectRefusal(keycloak, await realm.mint({}, { header: { typ } }), /header needs/);
   });

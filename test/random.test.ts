@@ -32,7 +32,7 @@ async function online(url: string): Promise<number> {
  */
 test("whatever comes and goes, every connection gets exactly what the model says, in order", async () => {
   const { seed, random } = seeded();
-  const { url } = start({ AMPER_MAX_CONNECTIONS_PER_USER: "1000" });
+  const { url } = await start({ AMPER_MAX_CONNECTIONS_PER_USER: "1000" });
   const alive: Modelled[] = [];
   const gone: Modelled[] = [];
   for (let step = 0; step < 500; step++) {

@@ -19,7 +19,7 @@ async function refused(url: string, auth: object, options: Options = {}): Promis
 for (const [name, options] of Object.entries(transports)) {
   describe(`refused for good, ${name}`, () => {
     test("every code, in the order in which the fields are judged", async () => {
-      const { url } = start(
+      const { url } = await start(
         { AMPER_TOKEN_SECRET: secret, AMPER_MAX_CONNECTIONS_PER_USER: "1" },
         {
           toml: "[channels.msf]\n[channels.b2b]\n[ws_tokens.front]\ntoken = 'only-msf-0123456789'\nchannels = ['msf']",
@@ -53,7 +53,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("a revoked token stays revoked, a later one is good", async () => {
-      const { url } = start();
+      const { url } = await start();
       const { token } = await authorize(url);
       const { socket } = await connected(url, "alice", "msf", { ...options, token });
       const closing = next(socket, "closing");
@@ -71,7 +71,7 @@ for (const [name, options] of Object.entries(transports)) {
 
   describe(`refused for now, ${name}`, () => {
     test("a client over max_connections comes back by itself as soon as there is room", async () => {
-      const { url } = start({ AMPER_MAX_CONNECTIONS: "1" });
+      const { url } = await start({ AMPER_MAX_CONNECTIONS: "1" });
       const first = await connected(url, "alice", "msf", options);
       const { token } = await authorize(url);
       const { socket, count } = page(url, { token, keycloakID: "bob", channel: "msf" }, options);
@@ -84,7 +84,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("at its token's expiry a connection is told, closed, and back with a fresh token", async () => {
-      const { url } = start({ AMPER_TOKEN_TTL_SECONDS: "1" });
+      const { url } = await start({ AMPER_TOKEN_TTL_SECONDS: "1" });
       const { socket } = page(
         url,
         (send) => void authorize(url).then(({ token }) => send({ token, keycloakID: "alice", channel: "msf" })),
@@ -96,7 +96,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("draining: the client is told, and comes back by itself to the successor", async () => {
-      const first = start({ AMPER_TOKEN_SECRET: secret });
+      const first = await start({ AMPER_TOKEN_SECRET: secret });
       const { port } = new URL(first.url);
       const { token } = await authorize(first.url);
       const { socket, count } = page(first.url, { token, keycloakID: "alice", channel: "msf" }, options);
@@ -104,7 +104,7 @@ for (const [name, options] of Object.entries(transports)) {
       const closing = next(socket, "closing");
       await first.stop();
       expect(await closing).toEqual({ code: "draining", reconnect: true });
-      const successor = start({ AMPER_TOKEN_SECRET: secret, AMPER_PORT: port });
+      const successor = await start({ AMPER_TOKEN_SECRET: secret, AMPER_PORT: port });
       await next(socket, "connect");
       await notify(successor.url, { msg: "here", keycloak: "alice" });
       expect(await count(1)).toEqual(["here"]);

@@ -54,9 +54,14 @@ test("without any source every setting has its default", () => {
     token_ttl_seconds: 36_000,
     require_bound_tokens: false,
     keycloak: { audience: "amper-channels", clients: [], algorithms: ["RS256", "PS256", "ES256"] },
-    journal: { kind: "memory" },
+    journal: { kind: "sqlite", path: "amper-channels.db" },
     journal_window_seconds: 300,
     journal_window_bytes: 67_108_864,
+    journal_sync: "normal",
+    takeover_seconds: 30,
+    max_held_per_user: 100,
+    max_held: 100_000,
+    max_held_bytes: 67_108_864,
     cors_origins: "*",
     trust_proxy_hops: 0,
     max_body_bytes: 65_536,
@@ -110,13 +115,18 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
       "RS256,none,HS256",
       'entry 2 must be out of RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA, not "none"',
     ],
-    ["journal", "sqlite:amper.db", "sqlite:… is not available in this version; use memory:"],
-    ["journal", "redis://localhost", "redis://… is not available in this version; use memory:"],
-    ["journal", "rediss://localhost", "rediss://… is not available in this version; use memory:"],
+    ["journal_sync", "sometimes", 'must be normal or full, not "sometimes"'],
+    ["takeover_seconds", "-1", "must be a whole number from 0 to 3600, not"],
+    ["max_held_per_user", "0", "must be a whole number from 1 to 100000, not"],
+    ["max_held", "0", "must be a whole number from 1 to 10000000, not"],
+    ["max_held_bytes", "65 GiB", "must be a number of bytes from 1 to 64 GiB"],
+    ["journal", "sqlite:", "must be sqlite:PATH or memory:"],
+    ["journal", "redis://localhost", "redis://… is not available in this version; use sqlite:PATH"],
+    ["journal", "rediss://localhost", "rediss://… is not available in this version; use sqlite:PATH"],
     [
       "journal",
       "postgres://x",
-      "must be memory: (sqlite:PATH, redis://… and rediss://… will be accepted by a later version)",
+      "must be sqlite:PATH or memory: (redis://… and rediss://… will be accepted by a later version)",
     ],
     ["journal_window_seconds", "0", "must be a whole number from 1 to 604800, not"],
     [
@@ -688,7 +698,7 @@ describe("descriptions", () => {
     expect(lines).toContain("ws_tokens = (not set)  (default)");
     expect(lines).toContain("api_keys = orders (channels msf, until 2027-01-01T00:00:00.000Z)  (file)");
     expect(lines).toContain("channels = msf (roles msf-user), b2b (open to every user)  (file)");
-    expect(lines).toContain("journal = memory:  (default)");
+    expect(lines).toContain("journal = sqlite:amper-channels.db  (default)");
     expect(lines).toContain("keycloak.algorithms = RS256, PS256, ES256  (default)");
     expect(lines).toHaveLength(items.length + 1);
   });

@@ -34,9 +34,9 @@ export async function serve(args: readonly string[]): Promise<number> {
   catchCrashes(log);
   let service: Service;
   try {
-    service = startService(settings, { log });
+    service = await startService(settings, { log });
   } catch (error) {
-    return fail([cannotListen(error, settings)]);
+    return fail([explain(error, settings)]);
   }
   log.info("listening", { url: service.url, version });
   if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
@@ -76,7 +76,9 @@ function fail(problems: readonly string[], code = 1): number {
   return code;
 }
 
-function cannotListen(error: unknown, { host, port }: Settings): string {
+/** Why the service did not start, and what to do about it. */
+function explain(error: unknown, { host, port }: Settings): string {
+  if (error instanceof Error && error.name === "CannotOpen") return error.message;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EADDRINUSE") return `port ${port} on ${host} is in use: choose another with --port, or stop who has it`;
   if (code === "EACCES") return `port ${port} needs privileges: choose one above 1023 with --port`;

@@ -10,6 +10,8 @@ export interface Connection {
   readonly user: KeycloakId;
   readonly channel: Channel;
   readonly expiresAt_ms: number;
+  /** The client's name for its line of connections: it comes back with it. */
+  readonly pid: string;
   readonly socket: Socket;
   readonly engine: EngineSocket;
   /** Null while the connection is polling; then it is written through the engine. */

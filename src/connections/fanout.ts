@@ -1,5 +1,5 @@
 import type { Cursor } from "../model/cursor.ts";
-import type { Outcome, Target } from "../model/entry.ts";
+import type { NotificationEntry, Outcome, Target } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import type { BunWebSocket, Connection } from "./connection.ts";
 import type { Registry } from "./registry.ts";
@@ -11,7 +11,13 @@ export interface Fanout {
   /** Moves a polling connection to its websocket, in the same step in which the engine does. */
   upgrade(connection: Connection, ws: BunWebSocket): void;
   /** Hands a notification to every connection that it is for, and counts them, in one step. */
-  deliver(target: Target, json: string, cursor: Cursor): Outcome;
+  deliver(entry: NotificationEntry): Outcome;
+  /** Whom a notification would reach. */
+  count(target: Target): Outcome;
+  /** Writes older notifications to a connection that has not joined yet. */
+  replay(connection: Connection, entries: readonly NotificationEntry[]): void;
+  /** Tells every connection the head of the journal, so that one that gets nothing else can be recovered too. */
+  announce(head: Cursor): void;
   readonly polling: number;
 }
 
@@ -21,6 +27,8 @@ export interface FanoutNeeds {
   readonly publish: (topic: string, frame: string) => void;
   readonly backlogBytes: number;
   readonly onOverflow: (connection: Connection) => void;
+  /** Something that is held was written to a connection. */
+  readonly onHeldWritten: (connection: Connection) => void;
 }
 
 export function createFanout(needs: FanoutNeeds): Fanout {
@@ -62,36 +70,57 @@ export function createFanout(needs: FanoutNeeds): Fanout {
     return true;
   }
 
-  function deliver(target: Target, json: string, cursor: Cursor): Outcome {
-    const frame = `42["notification",${json},"${cursor}"]`;
-    return target.users === undefined
-      ? { connections: toChannels(target.channels, frame), offline: [] }
-      : toUsers(target.users, target.channels, frame);
-  }
-
-  function toChannels(channels: readonly Channel[], frame: string): number {
-    let count = 0;
-    for (const channel of channels) {
-      const { size } = registry.onChannel(channel);
-      if (size === 0) continue;
-      count += size;
-      publish(topicOf(channel), frame);
-      for (const connection of Array.from(polling.get(channel) ?? [])) write(connection, frame);
+  function deliver(entry: NotificationEntry): Outcome {
+    const { target } = entry;
+    const frame = frameOf(entry);
+    if (target.users === undefined) {
+      for (const channel of target.channels) toChannel(channel, frame);
+      return count(target);
     }
-    return count;
+    const [matched, outcome] = match(target.users, target.channels);
+    for (const connection of matched) {
+      write(connection, frame);
+      if (entry.ttl_seconds > 0) needs.onHeldWritten(connection);
+    }
+    return outcome;
   }
 
-  function toUsers(users: readonly KeycloakId[], channels: readonly Channel[] | undefined, frame: string): Outcome {
+  function count(target: Target): Outcome {
+    if (target.users !== undefined) return match(target.users, target.channels)[1];
+    return { connections: target.channels.reduce((sum, name) => sum + registry.onChannel(name).size, 0), offline: [] };
+  }
+
+  function toChannel(channel: Channel, frame: string): void {
+    if (registry.onChannel(channel).size === 0) return;
+    publish(topicOf(channel), frame);
+    for (const connection of Array.from(polling.get(channel) ?? [])) write(connection, frame);
+  }
+
+  /** A copy: a write can close a connection, which changes the registry. */
+  function match(users: readonly KeycloakId[], channels: readonly Channel[] | undefined): [Connection[], Outcome] {
     const within = channels === undefined ? undefined : new Set(channels);
+    const matched: Connection[] = [];
     const offline: KeycloakId[] = [];
-    let count = 0;
     for (const user of users) {
-      const matched = registry.ofUser(user).filter(({ channel }) => within?.has(channel) ?? true);
-      if (matched.length === 0) offline.push(user);
-      count += matched.length;
-      for (const connection of matched) write(connection, frame);
+      const before = matched.length;
+      for (const connection of registry.ofUser(user)) {
+        if (within?.has(connection.channel) ?? true) matched.push(connection);
+      }
+      if (matched.length === before) offline.push(user);
     }
-    return { connections: count, offline };
+    return [matched, { connections: matched.length, offline }];
+  }
+
+  function replay(connection: Connection, entries: readonly NotificationEntry[]): void {
+    for (const entry of entries) {
+      write(connection, frameOf(entry));
+      if (entry.ttl_seconds > 0 && entry.target.users !== undefined) needs.onHeldWritten(connection);
+    }
+  }
+
+  function announce(head: Cursor): void {
+    const frame = `42["cursor","${head}"]`;
+    for (const [channel] of registry.channels()) toChannel(channel, frame);
   }
 
   function write(connection: Connection, frame: string): void {
@@ -111,6 +140,9 @@ export function createFanout(needs: FanoutNeeds): Fanout {
     leave,
     upgrade,
     deliver,
+    count,
+    replay,
+    announce,
     get polling() {
       return pollingCount;
     },
@@ -119,4 +151,9 @@ export function createFanout(needs: FanoutNeeds): Fanout {
 
 function topicOf(channel: Channel): string {
   return `channel/${channel}`;
+}
+
+/** A Socket.IO EVENT in an Engine.IO message. The cursor is its last argument: what a stock client sends back as its offset. */
+function frameOf({ json, cursor }: NotificationEntry): string {
+  return `42["notification",${json},"${cursor}"]`;
 }

@@ -1,10 +1,13 @@
 import { Server as Engine } from "@socket.io/bun-engine";
 import { Adapter } from "socket.io-adapter";
 import { Server, type Socket } from "socket.io";
+import type { NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import { closings, refusals, type ClosingCode, type RefusalCode } from "../model/refusal.ts";
 import type { BunWebSocket, Connection, EngineSocket } from "./connection.ts";
+import { armExpiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
+import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 
 /** A page that may connect. */
@@ -18,6 +21,10 @@ export interface Admitted {
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
   readonly isRevoked: (user: KeycloakId, issuedAt_ms: number) => boolean;
+  /** Where a client that connects continues. Asked in the step that writes its CONNECT. */
+  readonly resume: (auth: unknown, user: KeycloakId, channel: Channel) => Resumption;
+  /** What is held for the user on the channel, once what he is known to have is left out. */
+  readonly waiting: (user: KeycloakId, channel: Channel, confirmed: number | undefined) => readonly NotificationEntry[];
   readonly registry: Registry<Connection>;
   readonly fanout: Fanout;
   readonly limits: {
@@ -31,7 +38,7 @@ export interface GatewayNeeds {
 }
 
 export interface GatewayEvents {
-  readonly connected: (connection: Connection) => void;
+  readonly connected: (connection: Connection, resumption: Resumption) => void;
   readonly disconnected: (connection: Connection, reason: string) => void;
   readonly refused: (code: RefusalCode) => void;
   readonly closing: (connection: Connection, code: ClosingCode) => void;
@@ -60,34 +67,42 @@ interface Session {
   /** Set by the first CONNECT: there is one in the life of an engine connection. */
   claimed: boolean;
   admitted: Admitted | null;
+  resumption: Resumption | null;
 }
 
 const packetsPerInterval = 100;
-const longestTimer_ms = 2 ** 31 - 1;
-
-/** Rooms are not used: fan-out has its own, native ones. Socket.IO's would cost two sets and a map entry a connection. */
-class NoRooms extends Adapter {
-  override addAll(): void {}
-  override del(): void {}
-  override delAll(): void {}
-}
 
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
 export function createGateway(needs: GatewayNeeds): Gateway {
   const { registry, fanout, limits } = needs;
+
+  /**
+   * Rooms are not used: fan-out has its own, native ones, and Socket.IO's would cost two sets and a map entry a connection.
+   * Joining one's own room is the last thing that Socket.IO does before it writes the CONNECT, in the same step.
+   */
+  class BeforeConnect extends Adapter {
+    override addAll(id: string): void {
+      const socket = io.sockets.sockets.get(id);
+      if (socket !== undefined) decide(socket);
+    }
+    override del(): void {}
+    override delAll(): void {}
+  }
+
   const engine = new Engine({
     path: "/socket.io/",
     pingInterval: limits.pingInterval_ms,
     pingTimeout: limits.pingTimeout_ms,
   });
-  const io = new Server({ serveClient: false, connectTimeout: limits.connectTimeout_ms, adapter: NoRooms });
+  const io = new Server({ serveClient: false, connectTimeout: limits.connectTimeout_ms, adapter: BeforeConnect });
   const sessions = new Map<object, Session>();
+  const byPid = new Map<string, Connection>();
   /** Websockets whose engine connection has not been matched to a connection of ours. */
   const unmatched = new Map<object, BunWebSocket>();
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn) => {
-    sessions.set(conn, { engine: conn, claimed: false, admitted: null });
+    sessions.set(conn, { engine: conn, claimed: false, admitted: null, resumption: null });
     limitPackets(conn);
     conn.on("close", () => sessions.delete(conn));
   });
@@ -131,33 +146,61 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     return isFull ? "too_many_connections" : admitted;
   }
 
-  /** Runs in the same step in which Socket.IO writes the CONNECT: from here on the connection gets all that is for it. */
+  /** Decides where the client continues, just before its CONNECT is written with the `pid` that tells it. */
+  function decide(socket: Socket): void {
+    const session = sessions.get(socket.conn);
+    if (session === undefined || session.admitted === null) return;
+    const { user, channel } = session.admitted;
+    session.resumption = needs.resume(socket.handshake.auth, user, channel);
+    Object.assign(socket, { pid: session.resumption.pid });
+  }
+
+  /** Follows the CONNECT in the same step: replay, then live. From here on the connection gets all that is for it. */
   function connect(socket: Socket): void {
     const session = sessions.get(socket.conn);
-    if (session === undefined || session.admitted === null) return void socket.disconnect(true);
-    const { engine: conn, admitted } = session;
-    session.admitted = null;
+    const { engine: conn, admitted = null, resumption = null } = session ?? {};
+    if (conn === undefined || admitted === null || resumption === null) return void socket.disconnect(true);
+    Object.assign(session ?? {}, { admitted: null, resumption: null });
     const { user, channel, expiresAt_ms } = admitted;
-    const connection: Connection = { user, channel, expiresAt_ms, socket, engine: conn, ws: null, backlogBytes: 0 };
+    const { pid } = resumption;
+    const ws = takeWebSocket(conn);
+    const connection: Connection = { user, channel, expiresAt_ms, pid, socket, engine: conn, ws, backlogBytes: 0 };
     forgetHandshake(connection);
-    connection.ws = takeWebSocket(conn);
+    replaceOld(connection);
+    const waiting = needs.waiting(user, channel, resumption.confirmed);
+    fanout.replay(connection, resumption.recovered ? waiting.filter((e) => e.sequence <= resumption.since) : waiting);
+    fanout.replay(connection, resumption.missed);
     fanout.join(connection);
     conn.on("upgrade", () => {
-      const ws = takeWebSocket(conn);
-      if (ws !== null) fanout.upgrade(connection, ws);
+      const upgraded = takeWebSocket(conn);
+      if (upgraded !== null) fanout.upgrade(connection, upgraded);
     });
-    const expiry = armExpiry(connection);
+    const expiry = armExpiry(connection, needs.now, () => close(connection, "token_expired"));
     socket.on("disconnect", (reason) => {
       expiry.stop();
-      fanout.leave(connection);
+      leave(connection);
       needs.on.disconnected(connection, reason);
       // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
       setTimeout(() => conn.close(), limits.connectTimeout_ms).unref();
     });
-    needs.on.connected(connection);
+    needs.on.connected(connection, resumption);
     expiry.start();
     // A revocation may have come between the check and this step; it did not find the connection in the registry.
     if (needs.isRevoked(user, admitted.issuedAt_ms)) close(connection, "revoked");
+  }
+
+  /** The client is back although we have not noticed that it was gone: what the old connection still gets, nobody reads. */
+  function replaceOld(connection: Connection): void {
+    const old = byPid.get(connection.pid);
+    byPid.set(connection.pid, connection);
+    if (old === undefined) return;
+    fanout.leave(old);
+    old.engine.close();
+  }
+
+  function leave(connection: Connection): void {
+    fanout.leave(connection);
+    if (byPid.get(connection.pid) === connection) byPid.delete(connection.pid);
   }
 
   function takeWebSocket(conn: EngineSocket): BunWebSocket | null {
@@ -166,23 +209,12 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     return ws;
   }
 
-  function armExpiry(connection: Connection): { start: () => void; stop: () => void } {
-    let timer: Timer | undefined;
-    const start = (): void => {
-      const rest_ms = connection.expiresAt_ms - needs.now();
-      if (rest_ms <= 0) return close(connection, "token_expired");
-      // setTimeout takes 31 bits, and fires at once for more.
-      timer = setTimeout(start, Math.min(rest_ms, longestTimer_ms));
-    };
-    return { start, stop: () => clearTimeout(timer) };
-  }
-
   function close(connection: Connection, code: ClosingCode): void {
     const { reconnect } = closings[code];
     needs.on.closing(connection, code);
     connection.socket.emit("closing", { code, reconnect });
     // Not left to the events of the close: a polling client may take its time to fetch what is still buffered.
-    fanout.leave(connection);
+    leave(connection);
     if (reconnect) connection.engine.close();
     else connection.socket.disconnect(true);
   }

@@ -1,4 +1,5 @@
 import { Problem } from "../model/problem.ts";
+import { clientAddress } from "./address.ts";
 import type { Cors } from "./cors.ts";
 import { problem, respond } from "./respond.ts";
 
@@ -29,24 +30,30 @@ export interface RouterNeeds<Socket> {
   /** By path; one that ends in `*` takes one more segment, whatever it is. */
   readonly routes: Readonly<Record<string, Route<Socket>>>;
   readonly cors: Cors;
+  readonly trustProxyHops: number;
   /** `seconds` is undefined for the requests that wait on purpose. */
   readonly onAnswered: (answer: { route: string; status: number; seconds: number | undefined }) => void;
-  readonly onProblem: (problem: {
-    route: string;
-    code: string;
-    id: string;
-    req: Request;
-    server: Bun.Server<Socket>;
-  }) => void;
+  readonly onProblem: (problem: { route: string; code: string; id: string; address: string }) => void;
   /** Something that was not foreseen: a bug. */
   readonly onCrash: (error: unknown, id: string) => void;
 }
 
-/** The one way in: finds the route, answers what the route throws, and marks every answer. */
-export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
-  const routes = new Map(Object.entries(needs.routes));
+export interface Router<Socket> {
+  answer(req: Request, server: Bun.Server<Socket>): Promise<Response>;
+  /** Resolves when no request is under way but those that wait on purpose. */
+  idle(): Promise<void>;
+}
 
-  return async function answer(req: Request, server: Bun.Server<Socket>): Promise<Response> {
+/** The one way in: finds the route, answers what the route throws, and marks every answer. */
+export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket> {
+  const routes = new Map(Object.entries(needs.routes));
+  const underWay = new Set<Promise<Response>>();
+
+  async function idle(): Promise<void> {
+    while (underWay.size > 0) await Promise.allSettled(underWay);
+  }
+
+  async function answer(req: Request, server: Bun.Server<Socket>): Promise<Response> {
     const started_ms = performance.now();
     const id = requestId(req.headers);
     // A hostile Host header makes an address that is none.
@@ -55,9 +62,10 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
     let response: Response;
     try {
       if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
-      response = await dispatch(route, { req, url, server, id, rest });
+      response = await tracked(route, dispatch(route, { req, url, server, id, rest }));
     } catch (error) {
-      if (error instanceof Problem) needs.onProblem({ route: name, code: error.code, id, req, server });
+      if (error instanceof Problem)
+        needs.onProblem({ route: name, code: error.code, id, address: addressOf(req, server) });
       else needs.onCrash(error, id);
       response = problem(error);
     }
@@ -70,7 +78,12 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
       seconds: waits ? undefined : (performance.now() - started_ms) / 1000,
     });
     return response;
-  };
+  }
+
+  function addressOf(req: Request, server: Bun.Server<Socket>): string {
+    const peer = server.requestIP(req)?.address ?? "";
+    return clientAddress(peer, req.headers.get("x-forwarded-for"), needs.trustProxyHops);
+  }
 
   function find(path: string): { name: string; route: Route<Socket> | undefined; rest: string } {
     const exact = path.endsWith("*") ? undefined : routes.get(path);
@@ -79,6 +92,16 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
     const name = `${path.slice(0, slash)}*`;
     const route = slash < path.length ? routes.get(name) : undefined;
     return route === undefined ? { name: "(other)", route, rest: "" } : { name, route, rest: path.slice(slash) };
+  }
+
+  async function tracked(route: Route<Socket> | undefined, response: Promise<Response>): Promise<Response> {
+    if (route?.any !== undefined) return response;
+    underWay.add(response);
+    try {
+      return await response;
+    } finally {
+      underWay.delete(response);
+    }
   }
 
   async function dispatch(route: Route<Socket> | undefined, exchange: Exchange<Socket>): Promise<Response> {
@@ -94,6 +117,8 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>) {
     }
     return handler(exchange);
   }
+
+  return { answer, idle };
 }
 
 function handlerFor<Socket>(route: Route<Socket>, method: string): Handler<Socket> | undefined {

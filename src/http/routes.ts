@@ -22,7 +22,7 @@ export interface RouteNeeds<Socket> {
     apiKey: string | undefined;
     headers: Headers;
     readText: () => Promise<string>;
-  }) => Promise<object>;
+  }) => Promise<{ readonly receipt: object; readonly replayed: boolean }>;
   readonly socketIo: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
   readonly findApiKey: (secret: string) => Key | undefined;
   readonly totals: (within: Channels) => object;
@@ -41,7 +41,7 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
       cors: true,
       GET: async ({ req, url }) => json(200, await needs.authorize(bearer(req.headers), url.searchParams)),
     },
-    "/notify": { POST: async ({ req, id }) => json(200, await needs.notify(notifyRequest(req, id))) },
+    "/notify": { POST: async ({ req, id }) => notify(req, id) },
     "/socket.io/": { cors: true, any: ({ req, server }) => needs.socketIo(req, server) },
     "/socket.io/*": { cors: true, GET: ({ req, rest }) => serveClient(rest, req) },
     "/connections": { GET: ({ req }) => json(200, needs.totals(keyOf(req).channels)) },
@@ -63,13 +63,11 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     "/console": { GET: notAvailable },
   };
 
-  function notifyRequest(req: Request, id: string) {
-    return {
-      id,
-      apiKey: headerKey(req.headers),
-      headers: req.headers,
-      readText: () => readText(req, needs.maxBodyBytes),
-    };
+  async function notify(req: Request, id: string): Promise<Response> {
+    const { headers } = req;
+    const readBody = () => readText(req, needs.maxBodyBytes);
+    const { receipt, replayed } = await needs.notify({ id, apiKey: headerKey(headers), headers, readText: readBody });
+    return json(200, receipt, replayed ? { "Idempotent-Replayed": "true" } : {});
   }
 
   function keyOf(req: Request): Key {

@@ -1,41 +1,126 @@
-import type { Entry } from "../model/entry.ts";
+import { cursorAt, partsOf, type Cursor } from "../model/cursor.ts";
+import type { Entry, NotificationEntry } from "../model/entry.ts";
+import type { Channel, KeycloakId } from "../model/names.ts";
+import { createDeque, type Deque } from "./deque.ts";
+import type { Epoch } from "./journal.ts";
+
+/** Why nothing can be replayed from a place: it is of no journal of ours, or too long ago, or too much has happened since. */
+export type Gone = "unknown" | "trimmed" | "too_much";
 
 export interface Window {
   add(entry: Entry): void;
   /** Drops what is too old. Adding drops what is too much. */
   trim(): void;
+  /** The place of the newest entry. */
+  head(): Cursor;
+  /** The sequence that a cursor stands for, if this journal ever gave it out; whether it can be replayed from is another thing. */
+  locate(cursor: Cursor): number | undefined;
+  /** All that came for this user on this channel after a place, in order. Costs what it returns. */
+  since(sequence: number, user: KeycloakId, channel: Channel, limitBytes: number): readonly NotificationEntry[] | Gone;
+  /** The sequence of the newest entry. */
+  readonly last: number;
+  /** Everything up to here is gone. */
+  readonly trimmedTo: number;
   readonly entries: number;
   readonly bytes: number;
+  /** When the oldest entry was accepted. */
+  readonly oldest_ms: number | undefined;
 }
 
-/** The recent part of the journal that can be replayed: bounded by age and by size, oldest out first. */
-export function createWindow(options: { seconds: number; bytes: number; now: () => number }): Window {
-  const kept: Entry[] = [];
-  let first = 0;
+export interface WindowOptions {
+  readonly seconds: number;
+  readonly bytes: number;
+  readonly now: () => number;
+  /** In order; the last is the current one. */
+  readonly epochs: readonly Epoch[];
+  /** Where the window begins: the sequence before the first entry that will be added. */
+  readonly trimmedTo: number;
+}
+
+/** The recent part of the journal: bounded by age and by size, oldest out first, indexed by target. */
+export function createWindow(options: WindowOptions): Window {
+  const { epochs } = options;
+  const current = epochs.at(-1);
+  if (current === undefined) throw new Error("a journal has an epoch");
+  const all = createDeque<Entry>();
+  const byChannel = new Map<Channel, Deque<NotificationEntry>>();
+  const byUser = new Map<KeycloakId, Deque<NotificationEntry>>();
+  let { trimmedTo } = options;
+  let last = trimmedTo;
   let bytes = 0;
 
+  function add(entry: Entry): void {
+    all.push(entry);
+    last = entry.sequence;
+    bytes += sizeOf(entry);
+    if (entry.kind === "notification") for (const list of listsOf(entry, true)) list.push(entry);
+    while (bytes > options.bytes) dropOldest();
+  }
+
+  function trim(): void {
+    const oldest_ms = options.now() - options.seconds * 1000;
+    while ((all.at(0)?.time_ms ?? Infinity) < oldest_ms) dropOldest();
+  }
+
   function dropOldest(): void {
-    const entry = kept[first++];
-    if (entry !== undefined) bytes -= sizeOf(entry);
-    // Moved down in large steps, so that dropping one costs nothing most of the time.
-    if (first > 1024 && first * 2 > kept.length) {
-      kept.splice(0, first);
-      first = 0;
-    }
+    const entry = all.shift();
+    if (entry === undefined) return;
+    trimmedTo = entry.sequence;
+    bytes -= sizeOf(entry);
+    if (entry.kind !== "notification") return;
+    // The oldest of all is the oldest in each of its lists.
+    for (const list of listsOf(entry, false)) list.shift();
+    const { users, channels } = entry.target;
+    for (const user of users ?? []) if (byUser.get(user)?.length === 0) byUser.delete(user);
+    if (users === undefined) for (const name of channels) if (byChannel.get(name)?.length === 0) byChannel.delete(name);
+  }
+
+  function listsOf({ target }: NotificationEntry, create: boolean): Deque<NotificationEntry>[] {
+    const lists =
+      target.users === undefined
+        ? target.channels.map((channel) => listIn(byChannel, channel, create))
+        : target.users.map((user) => listIn(byUser, user, create));
+    return lists.filter((list) => list !== undefined);
+  }
+
+  function locate(cursor: Cursor): number | undefined {
+    const { epoch, sequence } = partsOf(cursor);
+    const index = epochs.findIndex((candidate) => candidate.epoch === epoch);
+    const found = epochs[index];
+    if (found === undefined) return undefined;
+    // Beyond what the journal holds under this epoch: of a copy that was lost.
+    const end = (epochs[index + 1]?.first ?? last + 1) - 1;
+    return sequence >= found.first - 1 && sequence <= end ? sequence : undefined;
+  }
+
+  function since(sequence: number, user: KeycloakId, channel: Channel, limitBytes: number): NotificationEntry[] | Gone {
+    if (sequence < trimmedTo) return "trimmed";
+    const forAll = after(byChannel.get(channel), sequence);
+    const forUser = after(byUser.get(user), sequence).filter(
+      ({ target }) => target.channels?.includes(channel) ?? true,
+    );
+    const merged = merge(forAll, forUser);
+    const size = merged.reduce((sum, entry) => sum + entry.json.length, 0);
+    return size > limitBytes ? "too_much" : merged;
   }
 
   return {
-    add(entry) {
-      kept.push(entry);
-      bytes += sizeOf(entry);
-      while (bytes > options.bytes) dropOldest();
+    add,
+    trim,
+    head: () => cursorAt(current.epoch, last),
+    locate,
+    since,
+    get last() {
+      return last;
     },
-    trim() {
-      const oldest_ms = options.now() - options.seconds * 1000;
-      while ((kept[first]?.time_ms ?? Infinity) < oldest_ms) dropOldest();
+    get oldest_ms() {
+      return all.at(0)?.time_ms;
+    },
+    get trimmedTo() {
+      return trimmedTo;
     },
     get entries() {
-      return kept.length - first;
+      return all.length;
     },
     get bytes() {
       return bytes;
@@ -43,8 +128,41 @@ export function createWindow(options: { seconds: number; bytes: number; now: () 
   };
 }
 
-/** What an entry holds in memory, roughly: its text and its objects. */
+function listIn<K>(
+  lists: Map<K, Deque<NotificationEntry>>,
+  key: K,
+  create: boolean,
+): Deque<NotificationEntry> | undefined {
+  const found = lists.get(key);
+  if (found !== undefined || !create) return found;
+  const list = createDeque<NotificationEntry>();
+  lists.set(key, list);
+  return list;
+}
+
+/** The part of a list after a sequence, found by bisection. */
+function after(list: Deque<NotificationEntry> | undefined, sequence: number): NotificationEntry[] {
+  const found: NotificationEntry[] = [];
+  if (list === undefined) return found;
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((list.at(middle)?.sequence ?? Infinity) > sequence) high = middle;
+    else low = middle + 1;
+  }
+  for (let entry = list.at(low); entry !== undefined; entry = list.at(++low)) found.push(entry);
+  return found;
+}
+
+function merge(a: readonly NotificationEntry[], b: readonly NotificationEntry[]): NotificationEntry[] {
+  if (a.length === 0 || b.length === 0) return [...a, ...b];
+  return [...a, ...b].toSorted((x, y) => x.sequence - y.sequence);
+}
+
+/** What an entry holds in memory, roughly: its text, its names, its objects. */
 function sizeOf(entry: Entry): number {
   const overhead = 200;
-  return overhead + (entry.kind === "notification" ? entry.json.length * 2 : 0);
+  if (entry.kind !== "notification") return overhead;
+  const names = (entry.target.users?.length ?? 0) + (entry.target.channels?.length ?? 0);
+  return overhead + entry.json.length + names * 60;
 }

@@ -1,12 +1,18 @@
 import * as v from "valibot";
 
 /**
- * A place in the journal: `epoch-sequence`. Never a bare number: every process start writes a new random epoch, so that
- * a cursor of a journal that was lost or rewound is recognised instead of pointing at other notifications.
+ * A place in the journal: `epoch-sequence`. Never a bare number: every process start writes a new random epoch, so that a
+ * cursor of a journal that was lost or rewound is recognised instead of pointing at other notifications. Sequences run on
+ * from epoch to epoch.
  */
-export const Cursor = v.pipe(v.string(), v.regex(/^[a-z0-9]{1,32}-(0|[1-9][0-9]{0,15})$/), v.brand("Cursor"));
+export const Cursor = v.pipe(v.string(), v.regex(/^[a-z0-9]{1,32}-(0|[1-9][0-9]{0,14})$/), v.brand("Cursor"));
 export type Cursor = v.InferOutput<typeof Cursor>;
 
 export function cursorAt(epoch: string, sequence: number): Cursor {
   return v.parse(Cursor, `${epoch}-${sequence}`);
+}
+
+export function partsOf(cursor: Cursor): { epoch: string; sequence: number } {
+  const dash = cursor.indexOf("-");
+  return { epoch: cursor.slice(0, dash), sequence: Number(cursor.slice(dash + 1)) };
 }

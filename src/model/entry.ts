@@ -14,6 +14,8 @@ export interface Notification {
   readonly kind: "notification";
   readonly target: Target;
   readonly json: string;
+  /** Held for the users it names until they have it, or for so long. 0: not held. */
+  readonly ttl_seconds: number;
 }
 
 /** "Whatever was issued to this user up to `before_ms` is dead": one entry, seen by every node. */
@@ -25,8 +27,15 @@ export interface Revocation {
 
 export type Draft = Notification | Revocation;
 
-/** What the journal makes of a draft: the same with its place and the time of its acceptance. */
-export type Entry = Draft & { readonly cursor: Cursor; readonly time_ms: number };
+/** Where and when the journal took a draft. */
+interface Place {
+  readonly sequence: number;
+  readonly cursor: Cursor;
+  readonly time_ms: number;
+}
+
+export type NotificationEntry = Notification & Place;
+export type Entry = NotificationEntry | (Revocation & Place);
 
 /**
  * What became of an entry in the step that handed it over: how many connections it matched, and which of the users it
@@ -35,4 +44,9 @@ export type Entry = Draft & { readonly cursor: Cursor; readonly time_ms: number 
 export interface Outcome {
   readonly connections: number;
   readonly offline: readonly KeycloakId[];
+}
+
+/** The time at which a notification is held no longer. */
+export function heldUntil_ms({ time_ms, ttl_seconds }: NotificationEntry): number {
+  return time_ms + ttl_seconds * 1000;
 }

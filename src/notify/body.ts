@@ -3,6 +3,7 @@ import { Channel, KeycloakId } from "../model/names.ts";
 import { Problem, type FieldError } from "../model/problem.ts";
 
 const longestList = 1000;
+const longestTtl_seconds = 7 * 24 * 60 * 60;
 const deepestJson = 64;
 
 /** A name, or a list of names: always parsed to a list that names nothing twice. */
@@ -29,7 +30,20 @@ const Body = v.pipe(
     msg: v.unknown(),
     keycloak: v.optional(oneOrMore(KeycloakId)),
     channel: v.optional(oneOrMore(Channel)),
+    ttl: v.optional(
+      v.pipe(
+        v.number("ttl is a number of seconds"),
+        v.integer("ttl is a whole number of seconds"),
+        v.minValue(0, "ttl cannot be negative"),
+        v.maxValue(longestTtl_seconds, "ttl is at most 604800 seconds, 7 days"),
+      ),
+      0,
+    ),
   }),
+  v.forward(
+    v.check(({ ttl, keycloak }) => ttl === 0 || keycloak !== undefined, "a ttl needs the keycloak to hold it for"),
+    ["ttl"],
+  ),
   v.check((body) => body.keycloak !== undefined || body.channel !== undefined, "name a channel, a keycloak, or both"),
 );
 export type Body = v.InferOutput<typeof Body>;
@@ -54,9 +68,6 @@ export function splitKey(body: unknown): { apiKey: unknown; rest: unknown } {
 }
 
 export function parseBody(body: unknown): Body {
-  if (typeof body === "object" && body !== null && "ttl" in body) {
-    throw new Problem("not_available", { detail: "Holding notifications (`ttl`) is not available in this version." });
-  }
   const result = v.safeParse(Body, body);
   if (result.success) return result.output;
   throw new Problem("invalid_body", { errors: result.issues.map(toFieldError) });

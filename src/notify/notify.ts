@@ -3,6 +3,8 @@ import type { Draft, Outcome, Target } from "../model/entry.ts";
 import { allows, type Channel, type Channels, type KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import { parseBody, parseJson, splitKey, type Body } from "./body.ts";
+import { fingerprint, idempotencyKey, type createIdempotency, type Memo } from "./idempotency.ts";
+import { receiptOf, type Receipt } from "./receipt.ts";
 
 /** An API key, as configured. */
 export interface ApiKey {
@@ -11,18 +13,21 @@ export interface ApiKey {
   readonly admin: boolean;
 }
 
-/** The answer of `POST /notify`. */
-export interface Receipt {
-  readonly id: Cursor;
-  readonly connections: number;
-  readonly offline: readonly KeycloakId[];
-  readonly held: boolean;
+/** What becomes of a notification once it is appended: see the journal. */
+export interface Appended {
+  readonly cursor: Cursor;
+  readonly outcome: Outcome;
 }
 
 export interface NotifyNeeds {
   readonly findApiKey: (secret: string) => ApiKey | undefined;
   readonly knows: (channel: Channel) => boolean;
-  readonly append: (draft: Draft) => Promise<{ readonly cursor: Cursor; readonly outcome: Outcome }>;
+  /** Throws `held_full`. */
+  readonly reserve: (users: readonly KeycloakId[], bytes: number) => void;
+  readonly append: (draft: Draft, memo?: Memo) => Promise<Appended>;
+  readonly once: ReturnType<typeof createIdempotency<Receipt>>;
+  /** Whom a notification would reach now: for a repeat whose first answer was never given. */
+  readonly count: (target: Target) => Outcome;
   readonly onAccepted: (accepted: { receipt: Receipt; apiKey: ApiKey; target: Target; requestId: string }) => void;
 }
 
@@ -34,24 +39,39 @@ export interface NotifyRequest {
   readonly readText: () => Promise<string>;
 }
 
+export interface Notified {
+  readonly receipt: Receipt;
+  /** This is the receipt of an earlier request with the same Idempotency-Key. */
+  readonly replayed: boolean;
+}
+
 /** `POST /notify`: the key, then the body, then the rights; then the journal, which makes it durable and hands it on. */
-export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Promise<Receipt> {
+export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Promise<Notified> {
   return async function notify(request) {
     // A wrong key in a header is refused before a byte of the body is read.
     const knownKey = request.apiKey === undefined ? undefined : find(request.apiKey);
     requireJson(request.headers.get("content-type"));
     const { apiKey: bodyKey, rest } = splitKey(parseJson(await request.readText()));
     const apiKey = knownKey ?? find(bodyKey);
-    if (request.headers.has("idempotency-key")) {
-      throw new Problem("not_available", { detail: "Idempotency-Key is not available in this version." });
-    }
     const body = parseBody(rest);
     const target = narrow(body, apiKey);
-    const json = JSON.stringify(body.msg);
-    const { cursor, outcome } = await needs.append({ kind: "notification", target, json });
-    const receipt = { id: cursor, connections: outcome.connections, offline: outcome.offline, held: false };
-    needs.onAccepted({ receipt, apiKey, target, requestId: request.id });
-    return receipt;
+    const key = idempotencyKey(request.headers);
+    if (key === undefined) return { receipt: await accept(undefined), replayed: false };
+    const memo = { scope: apiKey.name, key, fingerprint: fingerprint(body) };
+    return needs.once(
+      memo,
+      () => accept(memo),
+      (cursor) => receiptOf({ cursor, outcome: needs.count(target) }, body.ttl),
+    );
+
+    async function accept(withMemo: Memo | undefined): Promise<Receipt> {
+      const json = JSON.stringify(body.msg);
+      if (body.ttl > 0) needs.reserve(target.users ?? [], json.length);
+      const draft = { kind: "notification", target, json, ttl_seconds: body.ttl } as const;
+      const receipt = receiptOf(await needs.append(draft, withMemo), body.ttl);
+      needs.onAccepted({ receipt, apiKey, target, requestId: request.id });
+      return receipt;
+    }
   };
 
   function find(secret: unknown): ApiKey {

@@ -1,5 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Target } from "../model/entry.ts";
+import { describeProcess, measureLag } from "./process.ts";
 
 /** What the service tells about itself at the moment of a scrape. */
 export interface Readings {
@@ -7,7 +8,8 @@ export interface Readings {
   readonly polling: () => number;
   readonly users: () => number;
   readonly channels: () => Iterable<readonly [channel: string, connections: number]>;
-  readonly window: () => { readonly entries: number; readonly bytes: number };
+  readonly window: () => { readonly entries: number; readonly bytes: number; readonly age_seconds: number };
+  readonly held: () => { readonly count: number; readonly bytes: number };
 }
 
 export interface Metrics {
@@ -18,6 +20,10 @@ export interface Metrics {
   droppedEvent(): void;
   answered(route: string, status: number, seconds: number | undefined): void;
   jwksFetched(succeeded: boolean): void;
+  /** A connection: recovered, with so many notifications replayed, or not, and why. */
+  resumed(cause: string | undefined, replayed: number): void;
+  released(why: "confirmed" | "expired", count: number): void;
+  committed(seconds: number, entries: number): void;
   scrape(): Promise<string>;
   readonly contentType: string;
   stop(): void;
@@ -64,6 +70,11 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   gauge("sessions", "Engine.IO sessions, those before their CONNECT included.", [], (g) => g.set(readings.sessions()));
   gauge("window_entries", "Entries in the replay window.", [], (g) => g.set(readings.window().entries));
   gauge("window_bytes", "Bytes in the replay window.", [], (g) => g.set(readings.window().bytes));
+  gauge("window_age_seconds", "Age of the oldest entry in the replay window.", [], (g) =>
+    g.set(readings.window().age_seconds),
+  );
+  gauge("held", "Notifications that wait for a user, once for each user.", [], (g) => g.set(readings.held().count));
+  gauge("held_bytes", "Bytes of notifications that wait for a user.", [], (g) => g.set(readings.held().bytes));
   gauge("build_info", "Always 1.", ["version", "bun"], (g) => g.set({ version, bun: Bun.version }, 1));
 
   const notifications = counter("notifications_total", "Accepted notifications by kind of target.", "kind");
@@ -74,6 +85,17 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   const dropped = counter("client_events_dropped_total", "Packets that clients sent although they only receive.");
   const requests = counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
   const jwks = counter("jwks_fetches_total", "Fetches of the realm's keys by result.", "result");
+  const recovered = counter("connections_recovered_total", "Connections that came back and missed nothing.");
+  const notRecovered = counter("connections_not_recovered_total", "Other connections, by cause.", "cause");
+  const replayed = counter("replayed_total", "Notifications replayed to recovered connections.");
+  const released = counter("held_released_total", "Held notifications that wait no more, by reason.", "reason");
+  const committed = counter("journal_entries_total", "Entries made durable.");
+  const commits = new Histogram({
+    name: "amper_journal_commit_seconds",
+    help: "Time of a commit of the journal.",
+    buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5],
+    registers,
+  });
   const latency = new Histogram({
     name: "amper_http_request_duration_seconds",
     help: "Time to answer an HTTP request, long polls excepted.",
@@ -81,7 +103,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     registers,
   });
-  const stopLag = measureLag(registry);
+  const stopLag = measureLag(registry, lagSample_ms);
   describeProcess(registry);
 
   return {
@@ -98,6 +120,16 @@ export function createMetrics(version: string, readings: Readings): Metrics {
       if (seconds !== undefined) latency.observe({ route, status }, seconds);
     },
     jwksFetched: (succeeded) => jwks.inc({ result: succeeded ? "ok" : "failed" }),
+    resumed(cause, missed) {
+      if (cause === undefined) recovered.inc();
+      else notRecovered.inc({ cause });
+      replayed.inc(missed);
+    },
+    released: (reason, count) => released.inc({ reason }, count),
+    committed(seconds, entries) {
+      committed.inc(entries);
+      commits.observe(seconds);
+    },
     scrape: () => registry.metrics(),
     contentType: registry.contentType,
     stop: stopLag,
@@ -107,55 +139,4 @@ export function createMetrics(version: string, readings: Readings): Metrics {
 export function kindOf(target: Target): "channel" | "user" | "user_channel" {
   if (target.users === undefined) return "channel";
   return target.channels === undefined ? "user" : "user_channel";
-}
-
-/** How late timers fire. prom-client's own measure reads a libuv histogram that Bun does not fill. */
-function measureLag(registry: Registry): () => void {
-  const lag = new Histogram({
-    name: "amper_event_loop_lag_seconds",
-    help: `How late a timer of ${lagSample_ms} ms fired.`,
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1],
-    registers: [registry],
-  });
-  let due = performance.now() + lagSample_ms;
-  const timer = setInterval(() => {
-    const now = performance.now();
-    lag.observe(Math.max(0, now - due) / 1000);
-    due = now + lagSample_ms;
-  }, lagSample_ms);
-  timer.unref();
-  return () => clearInterval(timer);
-}
-
-/** Under the names that every Prometheus client uses, so that common dashboards work. */
-function describeProcess(registry: Registry): void {
-  const metrics = [
-    new Gauge({
-      name: "process_resident_memory_bytes",
-      help: "Resident memory size in bytes.",
-      registers: [],
-      collect() {
-        this.set(process.memoryUsage.rss());
-      },
-    }),
-    new Counter({
-      name: "process_cpu_seconds_total",
-      help: "Total user and system CPU time spent in seconds.",
-      registers: [],
-      collect() {
-        const { user, system } = process.cpuUsage();
-        this.reset();
-        this.inc((user + system) / 1e6);
-      },
-    }),
-    new Gauge({
-      name: "process_start_time_seconds",
-      help: "Start time of the process since unix epoch in seconds.",
-      registers: [],
-      collect() {
-        this.set(Math.round(performance.timeOrigin / 1000));
-      },
-    }),
-  ];
-  for (const metric of metrics) registry.registerMetric(metric);
 }

@@ -49,19 +49,19 @@ export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
 );
 
 /** Where accepted notifications are kept. */
-export interface JournalChoice {
-  readonly kind: "memory";
-}
+export type JournalChoice = { readonly kind: "memory" } | { readonly kind: "sqlite"; readonly path: string };
 
 export const JournalUrl: Schema<JournalChoice> = v.pipe(
-  v.string("must be memory:"),
+  v.string("must be sqlite:PATH or memory:"),
   v.trim(),
   v.rawTransform(({ dataset, addIssue, NEVER }) => {
     if (dataset.value === "memory:") return { kind: "memory" } as const;
+    const path = /^sqlite:(.+)$/.exec(dataset.value)?.[1];
+    if (path !== undefined) return { kind: "sqlite", path } as const;
     // The rest of it is not repeated: a Redis URL has a password.
-    const [scheme] = /^(sqlite:|rediss?:\/\/)/.exec(dataset.value) ?? [];
-    const rule = "must be memory: (sqlite:PATH, redis://… and rediss://… will be accepted by a later version)";
-    addIssue({ message: scheme === undefined ? rule : `${scheme}… is not available in this version; use memory:` });
+    const [scheme] = /^rediss?:\/\//.exec(dataset.value) ?? [];
+    const rule = "must be sqlite:PATH or memory: (redis://… and rediss://… will be accepted by a later version)";
+    addIssue({ message: scheme === undefined ? rule : `${scheme}… is not available in this version; use sqlite:PATH` });
     return NEVER;
   }),
 );

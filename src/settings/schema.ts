@@ -107,9 +107,9 @@ export const Settings = v.pipe(
       show: show.channelRules,
     }),
     // Not public: a Redis URL has a password.
-    journal: setting(JournalUrl, "memory:", {
-      description: "where notifications are kept: memory:",
-      show: (journal) => `${journal.kind}:`,
+    journal: setting(JournalUrl, "sqlite:amper-channels.db", {
+      description: "where notifications are kept: sqlite:PATH, or memory: for trials",
+      show: (journal) => (journal.kind === "sqlite" ? `sqlite:${journal.path}` : `${journal.kind}:`),
     }),
     journal_window_seconds: setting(wholeNumber(1, 7 * 86_400), 300, {
       description: "how long a notification can be replayed to a connection that comes back",
@@ -117,6 +117,26 @@ export const Settings = v.pipe(
     }),
     journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
       description: "how much can be kept for that",
+      public: true,
+    }),
+    journal_sync: setting(v.picklist(["normal", "full"], "must be normal or full"), "normal", {
+      description: "what an accepted notification survives: normal: the death of the process; full: of the machine",
+      public: true,
+    }),
+    takeover_seconds: setting(wholeNumber(0, 3600), 30, {
+      description: "how long to wait at the start for a predecessor that still has the journal",
+      public: true,
+    }),
+    max_held_per_user: setting(wholeNumber(1, 100_000), 100, {
+      description: "notifications with a ttl that wait for one user",
+      public: true,
+    }),
+    max_held: setting(wholeNumber(1, 10_000_000), 100_000, {
+      description: "notifications with a ttl that wait for all users together",
+      public: true,
+    }),
+    max_held_bytes: setting(bytes("64 GiB"), "64 MiB", {
+      description: "how much they may have together; one user: a quarter of backlog_bytes",
       public: true,
     }),
     cors_origins: setting(listOrAll(origin), "*", {

@@ -10,10 +10,10 @@ const quiet: Log = { error() {}, warn() {}, info() {}, debug() {}, crash() {}, f
 const running = new Set<Service>();
 
 /** Starts the real service on a free port of loopback, with real settings. Stopped after the test by itself. */
-export function start(
+export async function start(
   env: Readonly<Record<string, string>> = {},
   options: { toml?: string; now?: () => number; log?: Log } = {},
-): Service {
+): Promise<Service> {
   const loaded = loadSettings({
     args: options.toml === undefined ? [] : ["--config=test.toml"],
     env: {
@@ -28,7 +28,7 @@ export function start(
     readFile: () => options.toml ?? "",
   });
   if (!loaded.ok) throw new Error(loaded.problems.join("\n"));
-  const service = startService(loaded.settings, {
+  const service = await startService(loaded.settings, {
     log: options.log ?? quiet,
     ...(options.now && { now: options.now }),
   });

@@ -1,0 +1,88 @@
+import * as v from "valibot";
+import { Cursor } from "../model/cursor.ts";
+import type { NotificationEntry } from "../model/entry.ts";
+import type { Channel, KeycloakId } from "../model/names.ts";
+
+/** Why a client that came back is not recovered: it was never here, or as somebody else, or (see the window) its place is gone. */
+export type NotRecovered = "first" | "foreign" | "unknown" | "trimmed" | "too_much";
+
+/** Where a client that connects continues. */
+export interface Resumption {
+  /** For Socket.IO's CONNECT: the one that the client sent tells it that it is recovered. */
+  readonly pid: string;
+  readonly recovered: boolean;
+  readonly cause: NotRecovered | undefined;
+  /** What it missed, in order; nothing unless it is recovered. */
+  readonly missed: readonly NotificationEntry[];
+  /** It has everything that this identity was sent up to here; undefined: who knows. */
+  readonly confirmed: number | undefined;
+  /** It needs nothing of what came up to here: replayed is only what is newer. */
+  readonly since: number;
+}
+
+export interface RecoveryNeeds {
+  readonly head: () => Cursor;
+  readonly locate: (cursor: Cursor) => number | undefined;
+  readonly since: (
+    sequence: number,
+    user: KeycloakId,
+    channel: Channel,
+    limitBytes: number,
+  ) => readonly NotificationEntry[] | "unknown" | "trimmed" | "too_much";
+  readonly limitBytes: number;
+}
+
+/** What a stock client sends beside our own fields once it has had a `pid`, by itself, at each connect. */
+const Resume = v.fallback(v.object({ pid: v.optional(v.string()), offset: v.optional(v.string()) }), {});
+
+/** Head at the first connect, a random id, a digest of the identity, and of the offset that the client had before. */
+const Pid = /^([a-z0-9]{1,32}-\d{1,15})\.([\w-]{12})\.([\w-]{12})\.([\w-]{6})$/;
+
+/**
+ * Recovery for stock Socket.IO clients (DESIGN 2.4), from the `pid` and `offset` that they send. Neither proves anything:
+ * they only say where to start, for an identity that the token has proven. Any doubt is "not recovered", never a hole.
+ */
+export function createRecovery(
+  needs: RecoveryNeeds,
+): (auth: unknown, user: KeycloakId, channel: Channel) => Resumption {
+  return function resume(auth, user, channel) {
+    const { pid = "", offset } = v.parse(Resume, auth);
+    const identity = digest(`${user} ${channel}`, 12);
+    const [, start, , of, before] = Pid.exec(pid) ?? [];
+    const fresh = (cause: NotRecovered, confirmed?: number): Resumption => ({
+      pid: [needs.head(), randomId(), identity, digest(offset ?? "", 6)].join("."),
+      recovered: false,
+      cause,
+      missed: [],
+      confirmed,
+      since: needs.locate(needs.head()) ?? 0,
+    });
+    if (start === undefined) return fresh("first");
+    if (of !== identity) return fresh("foreign");
+    // A client keeps its last offset beside a new pid: the one that it had before it got the pid says nothing.
+    const isStale = offset === undefined || digest(offset, 6) === before;
+    const first = locate(start);
+    const last = isStale ? undefined : locate(offset);
+    // It received something after its first connect whose place we cannot tell: a copy of the journal was restored.
+    if (!isStale && last === undefined) return fresh("unknown");
+    // The offset may lie before the first connect: what was held for the user is older than that.
+    const since = Math.max(first ?? -1, last ?? -1);
+    if (since < 0) return fresh("unknown");
+    const missed = needs.since(since, user, channel, needs.limitBytes);
+    if (typeof missed === "string") return fresh(missed, last);
+    return { pid, recovered: true, cause: undefined, missed, confirmed: last, since };
+  };
+
+  function locate(text: string): number | undefined {
+    const cursor = v.safeParse(Cursor, text);
+    return cursor.success ? needs.locate(cursor.output) : undefined;
+  }
+}
+
+function digest(text: string, length: number): string {
+  return new Bun.CryptoHasher("sha256").update(text).digest("base64url").slice(0, length);
+}
+
+function randomId(): string {
+  return crypto.getRandomValues(Buffer.alloc(9)).toString("base64url");
+}

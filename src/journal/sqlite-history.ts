@@ -1,0 +1,91 @@
+import type { Database } from "bun:sqlite";
+import * as v from "valibot";
+import { cursorAt } from "../model/cursor.ts";
+import type { Entry, NotificationEntry, Target } from "../model/entry.ts";
+import { Channel, KeycloakId } from "../model/names.ts";
+import { randomEpoch } from "./epoch.ts";
+import type { Epoch, History } from "./journal.ts";
+
+/** A row of `entries`. */
+export interface Row {
+  sequence: number;
+  time_ms: number;
+  kind: string;
+  body: string;
+  json: string;
+  ttl_seconds: number;
+}
+
+/** What was written is parsed again: a restored or edited file is input like any other. */
+const StoredTarget: v.GenericSchema<unknown, Target> = v.union([
+  v.object({ users: v.array(KeycloakId), channels: v.optional(v.array(Channel)) }),
+  v.object({ channels: v.array(Channel) }),
+]);
+const StoredRevocation = v.object({ user: KeycloakId, before_ms: v.number() });
+
+/**
+ * Reads what an earlier life left, and begins a new epoch. In the transaction of the caller.
+ *
+ * @param keep how long entries stay in the window, and revocations in force.
+ */
+export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: number; revocations_ms: number }): History {
+  const state = db
+    .query<{ next_sequence: number; trimmed_to: number; token_secret: string }, []>("SELECT * FROM state")
+    .get();
+  if (state === null) throw new Error("the journal has no state");
+  db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(state.next_sequence, randomEpoch());
+
+  const tooOld = db
+    .query<{ sequence: number | null }, [number]>("SELECT max(sequence) AS sequence FROM entries WHERE time_ms < ?")
+    .get(now_ms - keep.window_ms)?.sequence;
+  const trimmedTo = Math.max(state.trimmed_to, tooOld ?? 0);
+  // Epochs that ended before the window begins: no cursor of theirs is good for anything.
+  db.query("DELETE FROM epochs WHERE first < (SELECT max(first) FROM epochs WHERE first <= ?) AND first < ?").run(
+    trimmedTo,
+    state.next_sequence,
+  );
+  const epochs = db.query<Epoch, []>("SELECT first, epoch FROM epochs ORDER BY first, rowid").all();
+  const toEntry = (row: Row) => entryOf(row, epochs);
+
+  return {
+    epochs,
+    trimmedTo,
+    entries: db
+      .query<Row, [number]>("SELECT * FROM entries WHERE sequence > ? ORDER BY sequence")
+      .all(trimmedTo)
+      .map(toEntry),
+    held: heldIn(db, now_ms, toEntry),
+    revocations: db
+      .query<Row, [number]>("SELECT * FROM entries WHERE kind = 'revocation' AND time_ms >= ? ORDER BY sequence")
+      .all(now_ms - keep.revocations_ms)
+      .map(toEntry)
+      .filter((entry) => entry.kind === "revocation"),
+    tokenSecret: state.token_secret,
+  };
+}
+
+function heldIn(db: Database, now_ms: number, toEntry: (row: Row) => Entry): History["held"] {
+  const held = new Map<number, { entry: NotificationEntry; users: KeycloakId[] }>();
+  const rows = db
+    .query<Row & { user: string }, [number]>(
+      `SELECT entries.*, held.user FROM held JOIN entries USING (sequence)
+       WHERE time_ms + ttl_seconds * 1000 > ? ORDER BY sequence`,
+    )
+    .all(now_ms);
+  for (const { user, ...row } of rows) {
+    const entry = held.get(row.sequence)?.entry ?? toEntry(row);
+    if (entry.kind !== "notification") continue;
+    const users = held.get(row.sequence)?.users ?? [];
+    users.push(v.parse(KeycloakId, user));
+    held.set(row.sequence, { entry, users });
+  }
+  return [...held.values()];
+}
+
+export function entryOf({ sequence, time_ms, kind, body, json, ttl_seconds }: Row, epochs: readonly Epoch[]): Entry {
+  // Held entries may be older than every epoch that is still known: their cursor is never asked for, only shown.
+  const epoch = epochs.findLast(({ first }) => first <= sequence)?.epoch ?? "old";
+  const place = { sequence, time_ms, cursor: cursorAt(epoch, sequence) };
+  if (kind === "revocation") return { kind, ...v.parse(StoredRevocation, JSON.parse(body)), ...place };
+  return { kind: "notification", target: v.parse(StoredTarget, JSON.parse(body)), json, ttl_seconds, ...place };
+}
