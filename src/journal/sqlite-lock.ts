@@ -27,7 +27,14 @@ export async function openExclusively(options: OpenOptions): Promise<{ db: Datab
     const db = tryOpen(options);
     if (db !== undefined) {
       writeFileSync(ownerPath(path), `process ${process.pid} on ${hostname()}`, { mode: 0o600 });
-      return { db, release: () => (rmSync(ownerPath(path), { force: true }), db.close()) };
+      return {
+        db,
+        release() {
+          rmSync(ownerPath(path), { force: true });
+          // Throws if something still holds it: then the successor would wait in vain.
+          db.close(true);
+        },
+      };
     }
     if (!waiting) onWaiting(ownerOf(path));
     if (now() >= deadline_ms) {

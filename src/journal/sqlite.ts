@@ -201,6 +201,8 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       flush();
       isOpen = false;
       clearInterval(probing);
+      // A statement that is left open keeps the file open, and the lock with it.
+      for (const statement of Object.values(sql)) statement.finalize();
       release();
     },
   };
