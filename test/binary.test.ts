@@ -195,8 +195,11 @@ describe("commands", () => {
   });
 
   test("serve --dev prints a URL, keys, and curl lines that work", async () => {
-    const { url, lines } = await launch({ args: ["serve", "--dev"], env: { AMPER_API_KEYS: "", AMPER_WS_TOKENS: "" } });
-    while (!lines.some((line) => line.includes('"keycloak":"alice","channel":"msf"'))) await Bun.sleep(5);
+    const { url, lines, said } = await launch({
+      args: ["serve", "--dev"],
+      env: { AMPER_API_KEYS: "", AMPER_WS_TOKENS: "" },
+    });
+    await said(/"keycloak":"alice","channel":"msf"/);
     expect(url).toContain("127.0.0.1");
     const curls = lines.filter((line) => line.trim().startsWith("curl "));
     expect(curls).toHaveLength(4);

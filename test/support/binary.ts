@@ -23,12 +23,26 @@ async function build(): Promise<string> {
   return path;
 }
 
-/** A running executable. */
-export interface Run {
-  readonly url: string;
+/** A started executable. */
+export interface Started {
   readonly lines: string[];
+  /** Resolves with the first line that matches, past or to come. Rejects if it exits without. */
+  said(pattern: RegExp): Promise<string>;
   kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL"): void;
   readonly exited: Promise<number>;
+}
+
+/** One that listens. */
+export interface Run extends Started {
+  readonly url: string;
+}
+
+export interface LaunchOptions {
+  readonly args?: readonly string[];
+  readonly env?: Record<string, string>;
+  readonly cwd?: string;
+  /** What it is run by, `unshare` for example. */
+  readonly wrapper?: readonly string[];
 }
 
 const running = new Set<Bun.Subprocess>();
@@ -42,7 +56,7 @@ export const env = {
   AMPER_DRAIN_SECONDS: "0",
 } as const;
 
-/** Runs the executable to its end. `wrapper` is what it is run by, `unshare` for example. */
+/** Runs the executable to its end. */
 export async function run(
   args: readonly string[],
   options: { env?: Record<string, string>; cwd?: string } = {},
@@ -58,10 +72,8 @@ export async function run(
   return { code, stdout, stderr };
 }
 
-/** Starts the executable, and waits until it says that it listens. Killed after the test by itself. */
-export async function launch(
-  options: { args?: readonly string[]; env?: Record<string, string>; cwd?: string; wrapper?: readonly string[] } = {},
-): Promise<Run> {
+/** Starts the executable. Killed after the test by itself. */
+export async function spawn(options: LaunchOptions = {}): Promise<Started> {
   const command = [...(options.wrapper ?? []), await binary(), ...(options.args ?? [])];
   const child = Bun.spawn(command, {
     env: { ...env, ...options.env },
@@ -71,14 +83,30 @@ export async function launch(
   });
   running.add(child);
   const lines: string[] = [];
-  const { promise: listening, resolve, reject } = Promise.withResolvers<string>();
-  void follow(child.stdout, (line) => {
+  const listeners = new Set<(line: string) => void>();
+  const ended = follow(child.stdout, (line) => {
     lines.push(line);
-    const url = /"url":"([^"]+)"/.exec(line)?.[1];
-    if (url !== undefined) resolve(url);
+    for (const listener of listeners) listener(line);
   });
-  void child.exited.then((code) => reject(new Error(`exited with ${code} before it listened`)));
-  return { url: await listening, lines, kill: (signal) => child.kill(signal), exited: child.exited };
+  function said(pattern: RegExp): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const listener = (line: string): void => void (pattern.test(line) && resolve(line));
+    listeners.add(listener);
+    for (const line of lines) listener(line);
+    void ended.then(() => reject(new Error(`it ended without saying ${pattern}`)));
+    return promise;
+  }
+  return { lines, said, kill: (signal) => child.kill(signal), exited: child.exited };
+}
+
+/** Starts the executable, and waits until it listens. Killed after the test by itself. */
+export async function launch(options: LaunchOptions = {}): Promise<Run> {
+  return listening(await spawn(options));
+}
+
+export async function listening(started: Started): Promise<Run> {
+  const line = await started.said(/"url":"/);
+  return { ...started, url: /"url":"([^"]+)"/.exec(line)?.[1] ?? "" };
 }
 
 async function follow(stream: ReadableStream<Uint8Array>, onLine: (line: string) => void): Promise<void> {
