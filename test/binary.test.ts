@@ -70,6 +70,7 @@ describe("the executable", () => {
     kill("SIGTERM");
     expect(await exited).toBe(0);
     const events = lines.map((line) => JSON.parse(line).event);
+    expect(JSON.parse(lines[0] ?? "{}").level).toBe("info");
     for (const event of ["listening", "connected", "notified", "request refused", "draining", "stopped"]) {
       expect(events).toContain(event);
     }
@@ -121,6 +122,22 @@ describe("signals", () => {
     expect(await exited).toBe(1);
     expect(lines.join("\n")).toContain("stopping at once");
   });
+});
+
+test("a reader of its log that is gone stops neither the service nor its end", async () => {
+  const child = Bun.spawn([await binary()], {
+    env: { ...env, AMPER_PORT: "0", AMPER_LOG_LEVEL: "debug" },
+    stdout: "pipe",
+  });
+  const reader = child.stdout.getReader();
+  const { value } = await reader.read();
+  const url = /"url":"([^"]+)"/.exec(new TextDecoder().decode(value))?.[1] ?? "";
+  await reader.cancel();
+  const alice = await connected(url, "alice", "msf");
+  for (let i = 0; i < 20; i++) await notify(url, { msg: i, keycloak: "alice" });
+  expect(await alice.count(20)).toHaveLength(20);
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
 });
 
 describe("TLS", () => {

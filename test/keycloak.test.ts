@@ -308,6 +308,11 @@ describe("refuses a token", () => {
   });
 });
 
+test("a challenge stays one ASCII header, whatever is configured", async () => {
+  const { keycloak, realm } = await setUp({ realm: { audience: 'caf\u00e9 "b2b"\\\r\n' } });
+  await expectRefusal(keycloak, await realm.mint(), /Audience mapper/);
+});
+
 test("an audience of `account` cannot be configured", () => {
   const realm = { issuer: "http://127.0.0.1:1", audience: "account", clients: [], algorithms: ["RS256"] };
   expect(() => createKeycloak(realm)).toThrow(/cannot be `account`/);
@@ -360,12 +365,27 @@ describe("the keys of a realm", () => {
     expect((await keycloak.verify(late)).client).toBe("msf-web");
   });
 
+  test("are refreshed once, however many tokens arrive when it is due", async () => {
+    const { keycloak, realm, clock, untilFetched } = await setUp();
+    await keycloak.start();
+    clock.move(10 * minute_ms);
+    const token = await realm.mint();
+    await untilFetched(() => {
+      void Promise.all(Array.from({ length: 20 }, () => keycloak.verify(token)));
+      clock.advance(0);
+    });
+    await keycloak.verify(token);
+    expect(realm.requests).toEqual({ discovery: 2, keys: 2 });
+    expect(clock.timers.size).toBe(1);
+  });
+
   test("that are new are fetched for the first token that names them; those that are gone stop working", async () => {
-    const { keycloak, realm } = await setUp();
+    const { keycloak, realm, clock } = await setUp();
     const old = await realm.mint();
     await keycloak.verify(old);
     await realm.rotate();
     expect((await keycloak.verify(await realm.mint())).client).toBe("msf-web");
+    expect(clock.timers.size).toBe(1);
     await expectRefusal(keycloak, old, /no such key/);
   });
 
@@ -560,7 +580,7 @@ describe("an answer that cannot be used", () => {
     ["too_many_keys", "malformed"],
     ["huge", "too_large"],
     ["other_issuer", "wrong_issuer"],
-    ["file_url", "malformed"],
+    ["data_url", "malformed"],
   ];
 
   test.each(answers)("(%s) is a failure at the start: 503", async (behaviour, reason) => {
@@ -606,7 +626,9 @@ describe("after stop()", () => {
     keycloak.stop();
     expect(clock.timers.size).toBe(0);
     await expectUnavailable(keycloak, await newKeyId(realm));
+    await keycloak.start();
     expect(realm.requests.keys).toBe(1);
+    expect(keycloak.health()).toEqual({ status: "ok" });
   });
 
   test("a fetch under way is given up, and those who wait for it get 503", async () => {

@@ -57,8 +57,7 @@ function untilStopped(service: Service, log: Log): Promise<number> {
     };
     const finish = (code: number): void => {
       log.info("stopped");
-      log.flush();
-      resolve(code);
+      void log.flush().then(() => resolve(code));
     };
     process.on("SIGTERM", onSignal);
     process.on("SIGINT", onSignal);

@@ -1,4 +1,5 @@
 import pino from "pino";
+import { createStdout } from "./stdout.ts";
 
 export type LogLevel = "silent" | "error" | "warn" | "info" | "debug";
 type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -12,11 +13,10 @@ export interface Log {
   /** Something that was not foreseen: a bug. */
   crash(error: unknown, fields?: Fields): void;
   /** Writes out what is buffered: before the process exits. */
-  flush(): void;
+  flush(): Promise<void>;
 }
 
 const linesPerSecond = 20;
-const bufferBytes = 1024 * 1024;
 const longestValue = 2048;
 
 /**
@@ -24,11 +24,16 @@ const longestValue = 2048;
  * the disk nor the log of everything else. The next line after a pause says how many were left out (`suppressed`).
  */
 export function createLog(level: LogLevel, now: () => number): Log {
-  // Not synchronous: a reader of our stdout that stalls must not stall the service. What it does not read in time is lost.
-  const destination = pino.destination({ fd: 1, sync: false, maxLength: bufferBytes });
+  const lines = createStdout();
   const logger = pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, messageKey: "event" },
-    destination,
+    {
+      level,
+      base: null,
+      messageKey: "event",
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    lines,
   );
   const budgets = new Map<string, { second: number; lines: number; suppressed: number }>();
 
@@ -49,7 +54,7 @@ export function createLog(level: LogLevel, now: () => number): Log {
     info: (event, fields) => write("info", event, fields),
     debug: (event, fields) => write("debug", event, fields),
     crash: (error, fields) => write("error", "internal error", { ...fields, error: describe(error) }),
-    flush: () => destination.flushSync(),
+    flush: lines.flush,
   };
 }
 

@@ -1,4 +1,4 @@
-import { afterAll, afterEach } from "bun:test";
+import { afterEach } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -124,4 +124,5 @@ afterEach(async () => {
   await Promise.all([...running].map((child) => child.exited));
   running.clear();
 });
-afterAll(() => rmSync(home, { recursive: true, force: true }));
+// Not after the tests of a file: those of the next one need it, too.
+process.on("exit", () => rmSync(home, { recursive: true, force: true }));

@@ -13,7 +13,7 @@ export type Behaviour =
   | "too_many_keys"
   | "huge"
   | "other_issuer"
-  | "file_url";
+  | "data_url";
 
 export interface RealmKey {
   readonly kid: string;
@@ -46,7 +46,8 @@ export async function startRealm(options: { alg?: string; now: () => number }) {
         requests.discovery += 1;
         return Response.json({
           issuer: behaviour === "other_issuer" ? `${issuer}/` : issuer,
-          jwks_uri: behaviour === "file_url" ? "file:///etc/passwd" : jwks_url,
+          jwks_uri:
+            behaviour === "data_url" ? `data:application/json,${JSON.stringify({ keys: published })}` : jwks_url,
         });
       }
       if (pathname === "/elsewhere") return Response.json({ keys: published });
@@ -79,7 +80,7 @@ export async function startRealm(options: { alg?: string; now: () => number }) {
         return Response.json({ keys: published, padding: "x".repeat(512 * 1024) });
       case "well":
       case "other_issuer":
-      case "file_url":
+      case "data_url":
         break;
     }
     return Response.json({ keys: published });

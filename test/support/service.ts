@@ -6,7 +6,7 @@ import { loadSettings } from "../../src/settings/load.ts";
 export const apiKey = "test-api-key-0123456789";
 export const wsToken = "test-ws-token-0123456789";
 
-const quiet: Log = { error() {}, warn() {}, info() {}, debug() {}, crash() {}, flush() {} };
+const quiet: Log = { error() {}, warn() {}, info() {}, debug() {}, crash() {}, flush: async () => {} };
 const running = new Set<Service>();
 
 /** Starts the real service on a free port of loopback, with real settings. Stopped after the test by itself. */
