@@ -210,6 +210,7 @@ export async function startService(
       bytes: window.bytes,
       age_seconds: (now() - (window.oldest_ms ?? now())) / 1000,
     }),
+    journalBytes: journal.sizeBytes,
     held: () => held,
   });
   const cors = createCors(settings.cors_origins);

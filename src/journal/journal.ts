@@ -25,6 +25,8 @@ export interface Journal {
   /** Drops what nobody can ask for any more: entries up to a sequence that are not held, and old memos. */
   trim(upTo: number): void;
   health(): JournalHealth;
+  /** What it takes on the disk. */
+  sizeBytes(): number;
   /** Makes durable what is pending, and gives the journal free for a successor. From then on nothing is accepted. */
   close(): Promise<void>;
 }

@@ -51,6 +51,7 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
     },
     release() {},
     trim,
+    sizeBytes: () => 0,
     health: () => ({ status: "ok" }),
     async close() {
       follower = undefined;

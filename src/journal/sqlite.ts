@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import * as v from "valibot";
 import { Cursor, cursorAt } from "../model/cursor.ts";
 import type { Draft, Entry } from "../model/entry.ts";
@@ -164,6 +165,7 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       follower = newFollower;
     },
     recall({ scope, key }) {
+      if (!isOpen) return undefined;
       // An answer may still be waiting to be written.
       if (later.length > 0) flush();
       const found = sql.recall.get(scope, key, now() - memoLife_ms);
@@ -196,6 +198,7 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       if (failure === undefined) trimmedTo = Math.max(trimmedTo, to);
     },
     health: () => (failure === undefined ? { status: "ok" } : { status: "unavailable", reason: failure }),
+    sizeBytes: () => sizeOf(options.path) + sizeOf(`${options.path}-wal`),
     async close() {
       if (!isOpen) return;
       flush();
@@ -206,6 +209,10 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       release();
     },
   };
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function unavailable(detail: string): Problem {

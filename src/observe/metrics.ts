@@ -9,6 +9,7 @@ export interface Readings {
   readonly users: () => number;
   readonly channels: () => Iterable<readonly [channel: string, connections: number]>;
   readonly window: () => { readonly entries: number; readonly bytes: number; readonly age_seconds: number };
+  readonly journalBytes: () => number;
   readonly held: () => { readonly count: number; readonly bytes: number };
 }
 
@@ -73,6 +74,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   gauge("window_age_seconds", "Age of the oldest entry in the replay window.", [], (g) =>
     g.set(readings.window().age_seconds),
   );
+  gauge("journal_bytes", "Size of the journal on the disk.", [], (g) => g.set(readings.journalBytes()));
   gauge("held", "Notifications that wait for a user, once for each user.", [], (g) => g.set(readings.held().count));
   gauge("held_bytes", "Bytes of notifications that wait for a user.", [], (g) => g.set(readings.held().bytes));
   gauge("build_info", "Always 1.", ["version", "bun"], (g) => g.set({ version, bun: Bun.version }, 1));
