@@ -293,6 +293,17 @@ describe("one line of connections", () => {
     expect(racers.map(({ received }) => received).toSorted((a, b) => a.length - b.length)).toEqual([[2], [2, 3]]);
   });
 
+  test("comes back although its user is at his limit: what it left behind does not count", async () => {
+    const { url } = await start({ AMPER_MAX_CONNECTIONS_PER_USER: "1" });
+    const { token } = await authorize(url);
+    const left = await connected(url, "alice", "msf", { transports: ["websocket"] });
+    left.socket.io.reconnection(false);
+    const back = page(url, { ...memoryOf(left), token, keycloakID: "alice", channel: "msf" });
+    await next(back.socket, "connect");
+    const other = page(url, { ...memoryOf(back), token, keycloakID: "alice", channel: "b2b" });
+    expect(await next(other.socket, "connect_error")).toMatchObject({ data: { code: "too_many_connections" } });
+  });
+
   test("ends with the token: one revoked while its client was gone gets nothing any more", async () => {
     const { url } = await start();
     const alice = await connected(url, "alice", "msf");

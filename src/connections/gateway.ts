@@ -7,6 +7,7 @@ import { closings, refusals, type ClosingCode, type RefusalCode } from "../model
 import type { BunWebSocket, Connection, EngineSocket } from "./connection.ts";
 import { armExpiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
+import { limitPackets } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 
@@ -68,9 +69,8 @@ interface Session {
   claimed: boolean;
   admitted: Admitted | null;
   resumption: Resumption | null;
+  leftBehind: Connection | undefined;
 }
-
-const packetsPerInterval = 100;
 
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
 export function createGateway(needs: GatewayNeeds): Gateway {
@@ -102,24 +102,17 @@ export function createGateway(needs: GatewayNeeds): Gateway {
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn) => {
-    sessions.set(conn, { engine: conn, claimed: false, admitted: null, resumption: null });
-    limitPackets(conn);
+    sessions.set(conn, { engine: conn, claimed: false, admitted: null, resumption: null, leftBehind: undefined });
+    limitPackets(conn, { now: needs.now, interval_ms: limits.pingInterval_ms, onMessage: () => onMessage(conn) });
     conn.on("close", () => sessions.delete(conn));
   });
   io.bind(engine);
   io.use(authorize);
   io.on("connection", connect);
 
-  /** A connection only receives. A client that talks anyway is cut off before it costs more than its heartbeats. */
-  function limitPackets(conn: EngineSocket): void {
-    let count = 0;
-    let since_ms = needs.now();
-    conn.on("packet", (packet) => {
-      const now_ms = needs.now();
-      if (now_ms - since_ms > limits.pingInterval_ms) [count, since_ms] = [0, now_ms];
-      if (packet.type === "message" && sessions.get(conn)?.claimed === true) needs.on.dropped();
-      if (++count > packetsPerInterval) conn.close();
-    });
+  /** The first message is its CONNECT; it may send others, but nobody listens. */
+  function onMessage(conn: EngineSocket): void {
+    if (sessions.get(conn)?.claimed === true) needs.on.dropped();
   }
 
   function authorize(socket: Socket, next: (error?: Error) => void): void {
@@ -142,31 +135,46 @@ export function createGateway(needs: GatewayNeeds): Gateway {
   function judge(auth: unknown): Admitted | RefusalCode {
     const admitted = needs.admit(auth);
     if (typeof admitted === "string") return admitted;
-    const isFull = registry.ofUser(admitted.user).length >= limits.connectionsPerUser;
-    return isFull ? "too_many_connections" : admitted;
+    const others = registry.ofUser(admitted.user).length - (leftBehind(auth, admitted) === undefined ? 0 : 1);
+    return others >= limits.connectionsPerUser ? "too_many_connections" : admitted;
+  }
+
+  /**
+   * The connection that a client which is back was cut off from, although we have not noticed: it makes way for the new one.
+   * What it still gets, nobody reads; and if it counted, a user at his limit could never come back.
+   */
+  function leftBehind(auth: unknown, { user, channel }: Admitted): Connection | undefined {
+    const { pid }: { pid?: unknown } = Object(auth);
+    const old = typeof pid === "string" ? byPid.get(pid) : undefined;
+    return old?.user === user && old.channel === channel ? old : undefined;
   }
 
   /** Decides where the client continues, just before its CONNECT is written with the `pid` that tells it. */
   function decide(socket: Socket): void {
     const session = sessions.get(socket.conn);
     if (session === undefined || session.admitted === null) return;
+    const { auth } = socket.handshake;
     const { user, channel } = session.admitted;
-    session.resumption = needs.resume(socket.handshake.auth, user, channel);
+    session.leftBehind = leftBehind(auth, session.admitted);
+    session.resumption = needs.resume(auth, user, channel);
     Object.assign(socket, { pid: session.resumption.pid });
   }
 
   /** Follows the CONNECT in the same step: replay, then live. From here on the connection gets all that is for it. */
   function connect(socket: Socket): void {
     const session = sessions.get(socket.conn);
-    const { engine: conn, admitted = null, resumption = null } = session ?? {};
-    if (conn === undefined || admitted === null || resumption === null) return void socket.disconnect(true);
-    Object.assign(session ?? {}, { admitted: null, resumption: null });
+    if (session === undefined || session.admitted === null || session.resumption === null)
+      return void socket.disconnect(true);
+    const { engine: conn, admitted, resumption } = session;
     const { user, channel, expiresAt_ms } = admitted;
     const { pid } = resumption;
     const ws = takeWebSocket(conn);
     const connection: Connection = { user, channel, expiresAt_ms, pid, socket, engine: conn, ws, backlogBytes: 0 };
-    forgetHandshake(connection);
-    replaceOld(connection);
+    if (session.leftBehind !== undefined) replace(session.leftBehind);
+    forgetHandshake(connection, session);
+    // A revocation may have come between the check and this step; it did not find the connection in the registry.
+    if (needs.isRevoked(user, admitted.issuedAt_ms)) return close(connection, "revoked");
+    byPid.set(pid, connection);
     const waiting = needs.waiting(user, channel, resumption.confirmed);
     fanout.replay(connection, resumption.recovered ? waiting.filter((e) => e.sequence <= resumption.since) : waiting);
     fanout.replay(connection, resumption.missed);
@@ -185,16 +193,10 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     });
     needs.on.connected(connection, resumption);
     expiry.start();
-    // A revocation may have come between the check and this step; it did not find the connection in the registry.
-    if (needs.isRevoked(user, admitted.issuedAt_ms)) close(connection, "revoked");
   }
 
-  /** The client is back although we have not noticed that it was gone: what the old connection still gets, nobody reads. */
-  function replaceOld(connection: Connection): void {
-    const old = byPid.get(connection.pid);
-    byPid.set(connection.pid, connection);
-    if (old === undefined) return;
-    fanout.leave(old);
+  function replace(old: Connection): void {
+    leave(old);
     old.engine.close();
   }
 
@@ -243,7 +245,8 @@ export function createGateway(needs: GatewayNeeds): Gateway {
 }
 
 /** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */
-function forgetHandshake({ socket, engine }: Connection): void {
+function forgetHandshake({ socket, engine }: Connection, session: Session): void {
   Object.assign(socket, { handshake: undefined });
   Object.assign(engine, { request: undefined });
+  Object.assign(session, { admitted: null, resumption: null, leftBehind: undefined });
 }
