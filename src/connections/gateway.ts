@@ -170,7 +170,8 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     const { pid } = resumption;
     const ws = takeWebSocket(conn);
     const connection: Connection = { user, channel, expiresAt_ms, pid, socket, engine: conn, ws, backlogBytes: 0 };
-    if (session.leftBehind !== undefined) replace(session.leftBehind);
+    if (session.leftBehind !== undefined) leave(session.leftBehind);
+    session.leftBehind?.engine.close();
     forgetHandshake(connection, session);
     // A revocation may have come between the check and this step; it did not find the connection in the registry.
     if (needs.isRevoked(user, admitted.issuedAt_ms)) return close(connection, "revoked");
@@ -193,11 +194,6 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     });
     needs.on.connected(connection, resumption);
     expiry.start();
-  }
-
-  function replace(old: Connection): void {
-    leave(old);
-    old.engine.close();
   }
 
   function leave(connection: Connection): void {
