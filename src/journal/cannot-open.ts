@@ -4,11 +4,11 @@ export class CannotOpen extends Error {
 }
 
 /** What SQLite says, in words for people. */
-export function reasonOf(error: unknown): string {
+export function reasonOf(error: unknown, otherwise = "unknown reason"): string {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (/^SQLITE_FULL|^ENOSPC/.test(code)) return "the disk is full";
   if (/^SQLITE_READONLY|^EROFS|^EACCES|^EPERM/.test(code)) return "the file cannot be written";
   if (/^SQLITE_IOERR|^EIO/.test(code)) return "the disk does not work";
   if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return "the file is damaged";
-  return code === "" ? "unknown reason" : code;
+  return code === "" ? otherwise : code;
 }

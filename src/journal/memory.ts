@@ -10,6 +10,7 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
   const epoch = randomEpoch();
   const memos = new Map<string, Recalled & { time_ms: number }>();
   let sequence = 0;
+  let lastTime_ms = 0;
   let follower: Follower | undefined;
 
   function trim(): void {
@@ -31,7 +32,9 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
     },
     async append(draft, memo) {
       if (follower === undefined) throw new Problem("unavailable", { detail: "The service is about to stop." });
-      const place = { sequence: ++sequence, cursor: cursorAt(epoch, sequence), time_ms: now() };
+      // A clock that goes back must not make a newer entry older than one before it.
+      lastTime_ms = Math.max(lastTime_ms, now());
+      const place = { sequence: ++sequence, cursor: cursorAt(epoch, sequence), time_ms: lastTime_ms };
       if (memo !== undefined) {
         const { fingerprint } = memo;
         memos.set(nameOf(memo), { fingerprint, cursor: place.cursor, receipt: undefined, time_ms: place.time_ms });

@@ -39,11 +39,21 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
     .query<{ sequence: number | null }, [number]>("SELECT max(sequence) AS sequence FROM entries WHERE time_ms < ?")
     .get(now_ms - keep.window_ms)?.sequence;
   const trimmedTo = Math.max(state.trimmed_to, tooOld ?? 0);
-  // Epochs that ended before the window begins: no cursor of theirs is good for anything.
-  db.query("DELETE FROM epochs WHERE first < (SELECT max(first) FROM epochs WHERE first <= ?) AND first < ?").run(
-    trimmedTo,
-    state.next_sequence,
-  );
+  // What became too old while nobody was here: trimming goes on after it, and would never come back for it.
+  db.query("UPDATE state SET trimmed_to = ?").run(trimmedTo);
+  db.query(
+    `DELETE FROM held WHERE
+       (SELECT time_ms + ttl_seconds * 1000 FROM entries WHERE entries.sequence = held.sequence) <= ?`,
+  ).run(now_ms);
+  db.query(
+    `DELETE FROM entries WHERE sequence <= ? AND kind = 'notification'
+     AND NOT EXISTS (SELECT 1 FROM held WHERE held.sequence = entries.sequence)`,
+  ).run(trimmedTo);
+  // Epochs that ended before the window begins: no cursor of theirs is good for anything, but for those of what is held.
+  db.query(
+    `DELETE FROM epochs WHERE first < ?2 AND first < (SELECT max(first) FROM epochs
+       WHERE first <= min(?1, (SELECT coalesce(min(sequence), ?1) FROM held)))`,
+  ).run(trimmedTo, state.next_sequence);
   const epochs = db.query<Epoch, []>("SELECT first, epoch FROM epochs ORDER BY first, rowid").all();
   const toEntry = (row: Row) => entryOf(row, epochs);
 
@@ -83,7 +93,7 @@ function heldIn(db: Database, now_ms: number, toEntry: (row: Row) => Entry): His
 }
 
 export function entryOf({ sequence, time_ms, kind, body, json, ttl_seconds }: Row, epochs: readonly Epoch[]): Entry {
-  // Held entries may be older than every epoch that is still known: their cursor is never asked for, only shown.
+  // Revocations may be older than every epoch that is still known: nobody sees their cursor.
   const epoch = epochs.findLast(({ first }) => first <= sequence)?.epoch ?? "old";
   const place = { sequence, time_ms, cursor: cursorAt(epoch, sequence) };
   if (kind === "revocation") return { kind, ...v.parse(StoredRevocation, JSON.parse(body)), ...place };

@@ -26,7 +26,6 @@ export async function openExclusively(options: OpenOptions): Promise<{ db: Datab
   for (let waiting = false; ; waiting = true) {
     const db = tryOpen(options);
     if (db !== undefined) {
-      writeFileSync(ownerPath(path), `process ${process.pid} on ${hostname()}`, { mode: 0o600 });
       return {
         db,
         release() {
@@ -55,14 +54,16 @@ function tryOpen({ path, sync }: OpenOptions): Database | undefined {
     // The lock is kept after the transaction that takes it. Without shared memory, WAL needs it anyway.
     db.run("PRAGMA locking_mode = EXCLUSIVE");
     db.run("BEGIN EXCLUSIVE");
+    // Before anything is written: a damaged file is left as it is, to the last byte.
+    const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
+    if (check !== "ok")
+      throw new CannotOpen(`${path} is damaged: it was left as it is. Restore a copy, or choose another path`);
     // Before WAL: a crash in between leaves an empty file or a complete schema, and nothing else.
     migrate(db, path);
     db.run("COMMIT");
     db.run("PRAGMA journal_mode = WAL");
     db.run(`PRAGMA synchronous = ${sync === "full" ? "FULL" : "NORMAL"}`);
-    const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
-    if (check !== "ok")
-      throw new CannotOpen(`${path} is damaged: it was left as it is. Restore a copy, or choose another path`);
+    writeFileSync(ownerPath(path), `process ${process.pid} on ${hostname()}`, { mode: 0o600 });
     return db;
   } catch (error) {
     db?.close();

@@ -64,6 +64,7 @@ export function migrate(db: Database, path: string): void {
   const version = db.query<{ user_version: number }, []>("PRAGMA user_version").get()?.user_version ?? 0;
   if (version > migrations.length) throw new CannotOpen(`${path} was written by a newer version of this service`);
   if (version === 0 && statSync(path).size > 0) throw new CannotOpen(`${path} is damaged: it has no schema`);
+  if (version === migrations.length) return;
   for (const step of migrations.slice(version)) db.run(step);
   db.run(`PRAGMA application_id = ${applicationId}`);
   db.run(`PRAGMA user_version = ${migrations.length}`);

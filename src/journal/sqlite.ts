@@ -3,8 +3,8 @@ import * as v from "valibot";
 import { Cursor, cursorAt } from "../model/cursor.ts";
 import type { Draft, Entry } from "../model/entry.ts";
 import { Problem } from "../model/problem.ts";
-import { reasonOf } from "./cannot-open.ts";
-import { memoLife_ms, type Appended, type Follower, type Journal, type Memo } from "./journal.ts";
+import { CannotOpen, reasonOf } from "./cannot-open.ts";
+import { memoLife_ms, type Appended, type Follower, type History, type Journal, type Memo } from "./journal.ts";
 import { beginEpoch } from "./sqlite-history.ts";
 import { openExclusively, type OpenOptions } from "./sqlite-lock.ts";
 
@@ -30,7 +30,7 @@ const trimmedAtOnce = 20_000;
 export async function openSqliteJournal(options: SqliteOptions): Promise<Journal> {
   const { now } = options;
   const { db, release } = await openExclusively(options);
-  const history = db.transaction(() => beginEpoch(db, now(), options)).immediate();
+  const history = begin();
   const current = history.epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
 
@@ -70,6 +70,16 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
   let atEndOfTurn: ReturnType<typeof setImmediate> | undefined;
   let delayed: Timer | undefined;
   const probing = setInterval(probe, probe_ms);
+
+  function begin(): History {
+    try {
+      return db.transaction(() => beginEpoch(db, now(), options)).immediate();
+    } catch (error) {
+      release();
+      const reason = reasonOf(error, "the file is damaged");
+      throw new CannotOpen(`${options.path} cannot be opened: ${reason}`, { cause: error });
+    }
+  }
 
   function append(draft: Draft, memo?: Memo): Promise<Appended> {
     if (!isOpen) return Promise.reject(unavailable("The service is about to stop."));
@@ -165,7 +175,7 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       follower = newFollower;
     },
     recall({ scope, key }) {
-      if (!isOpen) return undefined;
+      if (!isOpen) throw unavailable("The service is about to stop.");
       // An answer may still be waiting to be written.
       if (later.length > 0) flush();
       const found = sql.recall.get(scope, key, now() - memoLife_ms);
@@ -201,10 +211,11 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
     sizeBytes: () => sizeOf(options.path) + sizeOf(`${options.path}-wal`),
     async close() {
       if (!isOpen) return;
-      flush();
+      // First: what the last entries set off would come after the end.
       isOpen = false;
+      flush();
       clearInterval(probing);
-      // A statement that is left open keeps the file open, and the lock with it.
+      // SQLite keeps the file, and its lock, as long as one statement is left.
       for (const statement of Object.values(sql)) statement.finalize();
       release();
     },

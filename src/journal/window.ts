@@ -37,6 +37,9 @@ export interface WindowOptions {
   readonly trimmedTo: number;
 }
 
+/** What is sent around a message, roughly: names, cursor, lengths. */
+const frameBytes = 64;
+
 /** The recent part of the journal: bounded by age and by size, oldest out first, indexed by target. */
 export function createWindow(options: WindowOptions): Window {
   const { epochs } = options;
@@ -46,12 +49,13 @@ export function createWindow(options: WindowOptions): Window {
   const byChannel = new Map<Channel, Deque<NotificationEntry>>();
   const byUser = new Map<KeycloakId, Deque<NotificationEntry>>();
   let { trimmedTo } = options;
-  let last = trimmedTo;
+  // Stored, and not of the newest entry that is left: that may be gone, and the head has to be a cursor that is good.
+  let last = current.first - 1;
   let bytes = 0;
 
   function add(entry: Entry): void {
     all.push(entry);
-    last = entry.sequence;
+    last = Math.max(last, entry.sequence);
     bytes += sizeOf(entry);
     if (entry.kind === "notification") for (const list of listsOf(entry, true)) list.push(entry);
     while (bytes > options.bytes) dropOldest();
@@ -100,7 +104,7 @@ export function createWindow(options: WindowOptions): Window {
       ({ target }) => target.channels?.includes(channel) ?? true,
     );
     const merged = merge(forAll, forUser);
-    const size = merged.reduce((sum, entry) => sum + entry.json.length, 0);
+    const size = merged.reduce((sum, { json }) => sum + Buffer.byteLength(json) + frameBytes, 0);
     return size > limitBytes ? "too_much" : merged;
   }
 
