@@ -31,5 +31,5 @@ export function createSecret(secret: string): (given: string) => boolean {
 }
 
 function digest(secret: string): string {
-  return new Bun.CryptoHasher("sha256").update(secret).digest("hex");
+  return Bun.CryptoHasher.hash("sha256", secret, "hex");
 }

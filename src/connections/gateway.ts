@@ -190,7 +190,8 @@ export function createGateway(needs: GatewayNeeds): Gateway {
       leave(connection);
       needs.on.disconnected(connection, reason);
       // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
-      setTimeout(() => conn.close(), limits.connectTimeout_ms).unref();
+      // (One whose engine has ended, the common case, must not stay in memory for a timer.)
+      if (conn.readyState !== "closed") setTimeout(() => conn.close(), limits.connectTimeout_ms).unref();
     });
     needs.on.connected(connection, resumption);
     expiry.start();

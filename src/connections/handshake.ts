@@ -22,14 +22,16 @@ const maxPayloadBytes = 1_000_000;
  * What is judged before the engine sees a request: everything here refuses "for now", with an HTTP status after which a
  * stock client tries again, or is no request of a stock client at all.
  */
-export function createHandshake(needs: HandshakeNeeds): Handle {
+export function createHandshake(
+  needs: HandshakeNeeds,
+): (req: Request, server: Parameters<Handle>[1], url: URL) => Promise<Response> {
   // Bun's own limit is 255.
   const poll_seconds = Math.min(255, Math.ceil(needs.longestPoll_ms / 1000) + 1);
 
-  return async function handshake(req, server) {
+  return async function handshake(req, server, url) {
     // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
     if (!needs.allowsOrigin(req)) throw new Problem("origin_forbidden");
-    const query = new URL(req.url).searchParams;
+    const query = url.searchParams;
     const upgrades = req.headers.get("upgrade")?.toLowerCase() === "websocket";
     // The engine goes by the header alone, and would open a polling session for `transport=websocket` without it.
     if (upgrades !== (query.get("transport") === "websocket")) {

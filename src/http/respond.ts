@@ -1,12 +1,12 @@
 import { Problem, problems, type FieldError } from "../model/problem.ts";
 
 /** What every answer carries, whatever it is: nothing here is to be framed, sniffed, or kept by a cache. */
-const securityHeaders = {
+const securityHeaders = new Headers({
   "Cache-Control": "no-store",
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
   "Referrer-Policy": "no-referrer",
   "X-Content-Type-Options": "nosniff",
-} as const;
+});
 
 export function respond(
   status: number,
@@ -14,10 +14,11 @@ export function respond(
   contentType: string,
   headers: Readonly<Record<string, string>> = {},
 ): Response {
-  const all = new Headers(securityHeaders);
-  if (body !== null) all.set("Content-Type", contentType);
-  for (const [name, value] of Object.entries(headers)) all.set(name, value);
-  return new Response(body, { status, headers: all });
+  // Bun copies a Headers object at a fraction of what it takes to build one.
+  const response = new Response(body, { status, headers: securityHeaders });
+  if (body !== null) response.headers.set("Content-Type", contentType);
+  for (const [name, value] of Object.entries(headers)) response.headers.set(name, value);
+  return response;
 }
 
 export function json(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {

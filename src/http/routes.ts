@@ -23,7 +23,7 @@ export interface RouteNeeds<Socket> {
     headers: Headers;
     readText: () => Promise<string>;
   }) => Promise<{ readonly receipt: object; readonly replayed: boolean }>;
-  readonly socketIo: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
+  readonly socketIo: (req: Request, server: Bun.Server<Socket>, url: URL) => Promise<Response>;
   readonly findApiKey: (secret: string) => Key | undefined;
   readonly totals: (within: Channels) => object;
   readonly presence: (user: KeycloakId, within: Channels) => object;
@@ -42,7 +42,7 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
       GET: async ({ req, url }) => json(200, await needs.authorize(bearer(req.headers), url.searchParams)),
     },
     "/notify": { POST: async ({ req, id }) => notify(req, id) },
-    "/socket.io/": { cors: true, any: ({ req, server }) => needs.socketIo(req, server) },
+    "/socket.io/": { cors: true, any: ({ req, server, url }) => needs.socketIo(req, server, url) },
     "/socket.io/*": { cors: true, GET: ({ req, rest }) => serveClient(rest, req) },
     "/connections": { GET: ({ req }) => json(200, needs.totals(keyOf(req).channels)) },
     "/connections/*": {
