@@ -140,7 +140,10 @@ export async function startService(
     registry,
     publish: (topic, frame) => server.publish(topic, frame),
     backlogBytes: settings.backlog_bytes,
-    onOverflow: (connection) => gateway.close(connection, "overloaded"),
+    onOverflow(connection) {
+      events.overflowed(connection);
+      gateway.close(connection, "overloaded");
+    },
     onHeldWritten: (connection) => confirmation.watch(connection),
   });
   const confirmation = createConfirmation({

@@ -16,6 +16,6 @@ export interface Connection {
   readonly engine: EngineSocket;
   /** Null while the connection is polling; then it is written through the engine. */
   ws: BunWebSocket | null;
-  /** What waits for the next poll; always 0 on a websocket, where the kernel and Bun keep the backlog. */
+  /** What waits for the next poll; always 0 on a websocket, where Bun keeps the backlog. */
   backlogBytes: number;
 }

@@ -23,9 +23,13 @@ export interface Fanout {
 
 export interface FanoutNeeds {
   readonly registry: Registry<Connection>;
-  /** One encoding, one call: Bun writes the frame to every websocket that is subscribed to the topic. */
-  readonly publish: (topic: string, frame: string) => void;
+  /**
+   * One encoding, one call: Bun writes the frame to every websocket that is subscribed to the topic. Not positive if one of
+   * them lags, or if there is none.
+   */
+  readonly publish: (topic: string, frame: string) => number;
   readonly backlogBytes: number;
+  /** It lags too far, and has left. Called after the step in which it was found. */
   readonly onOverflow: (connection: Connection) => void;
   /** Something that is held was written to a connection. */
   readonly onHeldWritten: (connection: Connection) => void;
@@ -40,6 +44,7 @@ export function createFanout(needs: FanoutNeeds): Fanout {
     registry.add(connection);
     if (connection.ws === null) startPolling(connection);
     else connection.ws.subscribe(topicOf(connection.channel));
+    checkBacklog(connection);
   }
 
   function leave(connection: Connection): void {
@@ -74,12 +79,14 @@ export function createFanout(needs: FanoutNeeds): Fanout {
     const { target } = entry;
     const frame = frameOf(entry);
     if (target.users === undefined) {
+      const outcome = count(target);
       for (const channel of target.channels) toChannel(channel, frame);
-      return count(target);
+      return outcome;
     }
     const [matched, outcome] = match(target.users, target.channels);
     for (const connection of matched) {
       write(connection, frame);
+      checkBacklog(connection);
       if (entry.ttl_seconds > 0) needs.onHeldWritten(connection);
     }
     return outcome;
@@ -91,9 +98,12 @@ export function createFanout(needs: FanoutNeeds): Fanout {
   }
 
   function toChannel(channel: Channel, frame: string): void {
-    if (registry.onChannel(channel).size === 0) return;
-    publish(topicOf(channel), frame);
-    for (const connection of Array.from(polling.get(channel) ?? [])) write(connection, frame);
+    const members = registry.onChannel(channel);
+    if (members.size === 0) return;
+    const status = publish(topicOf(channel), frame);
+    for (const connection of polling.get(channel) ?? []) write(connection, frame);
+    // All are looked at only while one of them lags. A copy: whoever lags too far leaves.
+    for (const connection of Array.from(status > 0 ? (polling.get(channel) ?? []) : members)) checkBacklog(connection);
   }
 
   /** A copy: a write can close a connection, which changes the registry. */
@@ -125,14 +135,23 @@ export function createFanout(needs: FanoutNeeds): Fanout {
 
   function write(connection: Connection, frame: string): void {
     if (connection.ws !== null) {
-      // Over `backlog_bytes` Bun closes the websocket by itself (closeOnBackpressureLimit).
       connection.ws.send(frame);
       return;
     }
     connection.backlogBytes += frame.length;
     // The engine adds the 4 of its own packet type; with a poll waiting it answers at once, and "drain" resets the count.
     connection.engine.write(frame.slice(1));
-    if (connection.backlogBytes > needs.backlogBytes) needs.onOverflow(connection);
+  }
+
+  /**
+   * Whoever lags too far leaves before anything is lost on the way to him, so that nothing newer follows a gap. What waits
+   * is still his, if he reads on soon.
+   */
+  function checkBacklog(connection: Connection): void {
+    const { ws, backlogBytes } = connection;
+    if ((ws === null ? backlogBytes : ws.getBufferedAmount()) <= needs.backlogBytes) return;
+    leave(connection);
+    queueMicrotask(() => needs.onOverflow(connection));
   }
 
   return {

@@ -18,6 +18,12 @@ const idle_seconds = 10;
 /** The longest that Bun takes, which it keeps in units of four seconds in one byte. */
 const longestSilence_seconds = 960;
 
+/**
+ * Fan-out closes who lags by more than `backlogBytes`, at the next notification that finds him so. Bun itself, which closes
+ * one turn after it has dropped a frame, must not be the first: it queues up to 31 frames below 16 KiB before it looks.
+ */
+const backlogReserveBytes = 32 * 16_384;
+
 /** The one `Bun.serve`. Throws if it cannot listen. */
 export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socket> {
   const { host, port, tls, answer, websocket, backlogBytes, onCrash } = options;
@@ -40,7 +46,7 @@ export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socke
       sendPings: false,
       maxPayloadLength: 1_000_000,
       // The engine ignores the result of `send`: a reader that stalls is closed, and comes back, instead of missing something.
-      backpressureLimit: backlogBytes,
+      backpressureLimit: backlogBytes + backlogReserveBytes,
       closeOnBackpressureLimit: true,
     },
   });

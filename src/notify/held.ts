@@ -3,8 +3,11 @@ import type { Channel, KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 
 export interface Held {
-  /** Throws `held_full` if a notification of this size cannot be held for each of these users. */
-  reserve(users: readonly KeycloakId[], bytes: number): void;
+  /**
+   * Throws `held_full` if a notification of this size cannot be held for each of these users. Otherwise keeps the room for
+   * it, while the journal makes it durable, until the returned function is called.
+   */
+  reserve(users: readonly KeycloakId[], bytes: number): () => void;
   /** Holds a notification for those of its users who have not got it yet: all of them, unless it was held before a restart. */
   add(entry: NotificationEntry, users?: readonly KeycloakId[]): void;
   /** What waits for this user on this channel, in order. */
@@ -39,18 +42,39 @@ interface Shelf {
 export function createHeld(needs: HeldNeeds): Held {
   const { limits, now, release } = needs;
   const shelves = new Map<KeycloakId, Shelf>();
+  const reserved = new Map<KeycloakId, { count: number; bytes: number }>();
   let count = 0;
   let bytes = 0;
+  let reservedCount = 0;
+  let reservedBytes = 0;
 
-  function reserve(users: readonly KeycloakId[], size: number): void {
+  function reserve(users: readonly KeycloakId[], size: number): () => void {
     const isFull =
-      count + users.length > limits.total ||
-      bytes + users.length * size > limits.totalBytes ||
+      count + reservedCount + users.length > limits.total ||
+      bytes + reservedBytes + users.length * size > limits.totalBytes ||
       users.some((user) => {
         const shelf = shelves.get(user);
-        return (shelf?.entries.length ?? 0) >= limits.perUser || (shelf?.bytes ?? 0) + size > limits.bytesPerUser;
+        const coming = reserved.get(user);
+        return (
+          (shelf?.entries.length ?? 0) + (coming?.count ?? 0) >= limits.perUser ||
+          (shelf?.bytes ?? 0) + (coming?.bytes ?? 0) + size > limits.bytesPerUser
+        );
       });
     if (isFull) throw new Problem("held_full");
+    book(users, 1, size);
+    return () => book(users, -1, -size);
+  }
+
+  function book(users: readonly KeycloakId[], change: 1 | -1, size: number): void {
+    for (const user of users) {
+      const coming = reserved.get(user) ?? { count: 0, bytes: 0 };
+      coming.count += change;
+      coming.bytes += size;
+      if (coming.count === 0) reserved.delete(user);
+      else reserved.set(user, coming);
+    }
+    reservedCount += change * users.length;
+    reservedBytes += size * users.length;
   }
 
   function add(entry: NotificationEntry, users: readonly KeycloakId[] = entry.target.users ?? []): void {

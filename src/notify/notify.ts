@@ -22,8 +22,8 @@ export interface Appended {
 export interface NotifyNeeds {
   readonly findApiKey: (secret: string) => ApiKey | undefined;
   readonly knows: (channel: Channel) => boolean;
-  /** Throws `held_full`. */
-  readonly reserve: (users: readonly KeycloakId[], bytes: number) => void;
+  /** Throws `held_full`, or keeps the room until the returned function is called. */
+  readonly reserve: (users: readonly KeycloakId[], bytes: number) => () => void;
   readonly append: (draft: Draft, memo?: Memo) => Promise<Appended>;
   readonly once: ReturnType<typeof createIdempotency<Receipt>>;
   /** Whom a notification would reach now: for a repeat whose first answer was never given. */
@@ -66,11 +66,16 @@ export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Pr
 
     async function accept(withMemo: Memo | undefined): Promise<Receipt> {
       const json = JSON.stringify(body.msg);
-      if (body.ttl > 0) needs.reserve(target.users ?? [], json.length);
-      const draft = { kind: "notification", target, json, ttl_seconds: body.ttl } as const;
-      const receipt = receiptOf(await needs.append(draft, withMemo), body.ttl);
-      needs.onAccepted({ receipt, apiKey, target, requestId: request.id });
-      return receipt;
+      // Several may be on their way into the journal: each counts from now on, not from when it is on the shelf.
+      const giveBack = body.ttl > 0 ? needs.reserve(target.users ?? [], json.length) : undefined;
+      try {
+        const draft = { kind: "notification", target, json, ttl_seconds: body.ttl } as const;
+        const receipt = receiptOf(await needs.append(draft, withMemo), body.ttl);
+        needs.onAccepted({ receipt, apiKey, target, requestId: request.id });
+        return receipt;
+      } finally {
+        giveBack?.();
+      }
     }
   };
 

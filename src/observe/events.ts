@@ -48,6 +48,8 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       log.info("user revoked", { keycloakID: user, connections, key: by.key, requestId: by.id });
     },
 
+    overflowed: ({ ws }: { ws: object | null }) => metrics().backlogClosed(ws === null ? "polling" : "websocket"),
+
     released: (why: "confirmed" | "expired", count: number) => metrics().released(why, count),
 
     journal: {

@@ -18,6 +18,7 @@ export interface Metrics {
   refused(code: string): void;
   disconnected(reason: string): void;
   closing(code: string): void;
+  backlogClosed(transport: "polling" | "websocket"): void;
   droppedEvent(): void;
   answered(route: string, status: number, seconds: number | undefined): void;
   jwksFetched(succeeded: boolean): void;
@@ -84,6 +85,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   const refusals = counter("refusals_total", "Refused connections and requests by code.", "code");
   const disconnects = counter("disconnects_total", "Ended connections by reason.", "reason");
   const closings = counter("closings_total", "Connections that the service ended, by code.", "code");
+  const backlogCloses = counter("backlog_closes_total", "Connections closed because they did not read.", "transport");
   const dropped = counter("client_events_dropped_total", "Packets that clients sent although they only receive.");
   const requests = counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
   const jwks = counter("jwks_fetches_total", "Fetches of the realm's keys by result.", "result");
@@ -116,6 +118,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
     refused: (code) => refusals.inc({ code }),
     disconnected: (reason) => disconnects.inc({ reason }),
     closing: (code) => closings.inc({ code }),
+    backlogClosed: (transport) => backlogCloses.inc({ transport }),
     droppedEvent: () => dropped.inc(),
     answered(route, status, seconds) {
       requests.inc({ route, status });

@@ -1,0 +1,417 @@
+import { Database } from "bun:sqlite";
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as v from "valibot";
+import { cursorAt, type Cursor } from "../src/model/cursor.ts";
+import { Problem } from "../src/model/problem.ts";
+import { createIdempotency, fingerprint, type Memo } from "../src/notify/idempotency.ts";
+import { launch } from "./support/binary.ts";
+import { closePages, connected, notify, post } from "./support/client.ts";
+import { expectProblem } from "./support/problem.ts";
+import { apiKey, start } from "./support/service.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "amper-channels-idempotency-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+let files = 0;
+const fresh = () => join(folder, `${++files}.db`);
+const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${fresh()}` };
+
+const Receipt = v.strictObject({
+  id: v.string(),
+  connections: v.number(),
+  offline: v.array(v.string()),
+  held: v.boolean(),
+});
+
+interface Answer {
+  readonly receipt: v.InferOutput<typeof Receipt>;
+  readonly replayed: boolean;
+}
+
+/** Sends under an Idempotency-Key, and expects a receipt. */
+async function sendOnce(
+  url: string,
+  key: string,
+  body: object,
+  headers: Readonly<Record<string, string>> = { "X-API-Key": apiKey },
+): Promise<Answer> {
+  const response = await post(url, body, { ...headers, "Idempotency-Key": key });
+  expect([response.status, body]).toEqual([200, body]);
+  const replayed = response.headers.get("idempotent-replayed");
+  expect([null, "true"]).toContain(replayed);
+  return { receipt: v.parse(Receipt, await response.json()), replayed: replayed === "true" };
+}
+
+function send(url: string, key: string, body: object): Promise<Response> {
+  return post(url, { API_KEY: apiKey, ...body }, { "Idempotency-Key": key });
+}
+
+for (const [name, journal] of Object.entries(journals)) {
+  describe(`Idempotency-Key, ${name}`, () => {
+    test("a repeat gets the first receipt, says so, and sends nothing", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const alice = await connected(url, "alice", "msf");
+      const body = { msg: "once", keycloak: ["alice", "bob"], ttl: 60 };
+      const first = await sendOnce(url, "a", body);
+      expect(first).toMatchObject({ replayed: false, receipt: { connections: 1, offline: ["bob"], held: true } });
+      // Not counted anew either: bob comes, and has it.
+      const bob = await connected(url, "bob", "msf");
+      for (let i = 0; i < 3; i++) expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
+      expect((await sendOnce(url, "b", body)).replayed).toBe(false);
+      await notify(url, { msg: "end", channel: "msf" });
+      expect(await alice.count(3)).toEqual(["once", "once", "end"]);
+      expect(await bob.count(3)).toEqual(["once", "once", "end"]);
+    });
+
+    test("with another body it is 422, and the first receipt is still there", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const body = { msg: { a: [1, "text"] }, keycloak: "alice", channel: ["msf", "b2b"], ttl: 60 };
+      const first = await sendOnce(url, "a", body);
+      const others = [
+        { ...body, msg: { a: [1, "text "] } },
+        { ...body, msg: { a: [1, "text"], b: null } },
+        { ...body, msg: null },
+        { ...body, keycloak: "bob" },
+        { ...body, keycloak: ["alice", "bob"] },
+        { ...body, channel: "msf" },
+        { ...body, channel: undefined },
+        { ...body, ttl: 61 },
+        { ...body, ttl: undefined },
+        { msg: body.msg, channel: body.channel },
+      ];
+      for (const other of others) await expectProblem(await send(url, "a", other), "idempotency_mismatch");
+      expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
+    });
+
+    test("the same written in another way is the same", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const first = await sendOnce(url, "a", { msg: 1, keycloak: "alice", channel: ["msf"] });
+      const ways = [
+        '{ "channel": "msf", "ttl": 0, "keycloak": ["alice", "alice"], "msg": 1.0 }',
+        '{"msg":1,"keycloak":"\\u0061lice","channel":["msf","msf"]}',
+      ];
+      for (const way of ways) {
+        const response = await post(url, way, { "X-API-Key": apiKey, "Idempotency-Key": "a" });
+        expect(response.headers.get("idempotent-replayed")).toBe("true");
+        expect(await response.json()).toEqual(first.receipt);
+      }
+    });
+
+    test("it does not matter where the API key is sent", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const body = { msg: "once", channel: "msf" };
+      const first = await sendOnce(url, "a", { API_KEY: apiKey, ...body }, {});
+      const ways = [
+        await sendOnce(url, "a", body, { "X-API-Key": apiKey }),
+        await sendOnce(url, "a", body, { Authorization: `Bearer ${apiKey}` }),
+        await sendOnce(url, "a", { ...body, API_KEY: "ignored beside a header" }, { "X-API-Key": apiKey }),
+        await sendOnce(url, "a", { ...body, API_KEY: apiKey }, {}),
+      ];
+      for (const way of ways) expect(way).toEqual({ ...first, replayed: true });
+      // Who has no key learns nothing of what was sent under it.
+      await expectProblem(await post(url, body, { "X-API-Key": "wrong", "Idempotency-Key": "a" }), "api_key_invalid");
+    });
+
+    test("each name of an API key has its own", async () => {
+      const env = { AMPER_JOURNAL: journal(), AMPER_API_KEYS: "one=key-of-one-0123456789,two=key-of-two-0123456789" };
+      const { url } = await start(env);
+      const body = { msg: "once", channel: "msf" };
+      const one = await sendOnce(url, "a", body, { "X-API-Key": "key-of-one-0123456789" });
+      const two = await sendOnce(url, "a", body, { "X-API-Key": "key-of-two-0123456789" });
+      expect([one.replayed, two.replayed]).toEqual([false, false]);
+      expect(one.receipt.id).not.toBe(two.receipt.id);
+      // No mismatch either: they know nothing of each other.
+      const other = { msg: "other", channel: "msf" };
+      expect((await sendOnce(url, "b", other, { "X-API-Key": "key-of-one-0123456789" })).replayed).toBe(false);
+      expect((await sendOnce(url, "b", body, { "X-API-Key": "key-of-two-0123456789" })).replayed).toBe(false);
+    });
+
+    test("twenty at once: sent once, and all get the same receipt", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const alice = await connected(url, "alice", "msf");
+      for (const key of ["a", "b", "c"]) {
+        const answers = await Promise.all(
+          Array.from({ length: 20 }, () => sendOnce(url, key, { msg: key, keycloak: "alice" })),
+        );
+        expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
+        expect(new Set(answers.map(({ receipt }) => JSON.stringify(receipt))).size).toBe(1);
+        expect(answers[0]?.receipt).toMatchObject({ connections: 1 });
+      }
+      await notify(url, { msg: "end", keycloak: "alice" });
+      expect(await alice.count(4)).toEqual(["a", "b", "c", "end"]);
+    });
+
+    test("twenty at once with two bodies: one of them is sent, the other is 422", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const alice = await connected(url, "alice", "msf");
+      const responses = await Promise.all(
+        Array.from({ length: 20 }, (_, i) => send(url, "a", { msg: i % 2, keycloak: "alice" })),
+      );
+      const statuses = responses.map(({ status }) => status);
+      const sent = statuses[0] === 200 ? 0 : 1;
+      expect(statuses).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 === sent ? 200 : 422)));
+      await notify(url, { msg: "end", keycloak: "alice" });
+      expect(await alice.count(2)).toEqual([sent, "end"]);
+    });
+
+    test("a request that was refused is not remembered", async () => {
+      const env = { AMPER_JOURNAL: journal(), AMPER_MAX_HELD_PER_USER: "1", AMPER_PING_INTERVAL_MS: "100" };
+      const { url } = await start(env);
+      await expectProblem(await send(url, "a", { msg: 1, channel: null }), "invalid_body");
+      await expectProblem(await send(url, "a", { msg: 1, channel: "a b" }), "invalid_body");
+      expect((await sendOnce(url, "a", { msg: 1, channel: "msf" })).replayed).toBe(false);
+
+      await notify(url, { msg: "first", keycloak: "alice", ttl: 60 });
+      const body = { msg: "second", keycloak: "alice", ttl: 60 };
+      const refused = await send(url, "b", body);
+      expect(refused.headers.get("idempotent-replayed")).toBeNull();
+      await expectProblem(refused, "held_full");
+      const alice = await connected(url, "alice", "msf");
+      // Until a heartbeat has confirmed the first.
+      let response = await send(url, "b", body);
+      for (const deadline_ms = performance.now() + 3000; performance.now() < deadline_ms && !response.ok;) {
+        response = await send(url, "b", body);
+      }
+      expect([response.status, response.headers.get("idempotent-replayed")]).toEqual([200, null]);
+      expect((await sendOnce(url, "b", body)).replayed).toBe(true);
+      await notify(url, { msg: "end", keycloak: "alice" });
+      expect(await alice.count(3)).toEqual(["first", "second", "end"]);
+    });
+
+    test("for 24 hours, however short the window is; then it is sent anew", async () => {
+      let now_ms = Date.now();
+      const env = { AMPER_JOURNAL: journal(), AMPER_JOURNAL_WINDOW_SECONDS: "10", AMPER_TOKEN_TTL_SECONDS: "360000" };
+      const { url } = await start(env, { now: () => now_ms });
+      const alice = await connected(url, "alice", "msf");
+      const body = { msg: "daily", keycloak: "alice" };
+      const first = await sendOnce(url, "a", body);
+      now_ms += 24 * 60 * 60 * 1000;
+      // Even after the journal was tidied.
+      const entries = async () =>
+        /^amper_window_entries (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
+      while ((await entries()) !== "0");
+      expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
+      now_ms += 1;
+      const second = await sendOnce(url, "a", body);
+      expect(second.replayed).toBe(false);
+      expect(second.receipt.id).not.toBe(first.receipt.id);
+      // It counts from the second one now, whatever its body.
+      expect(await sendOnce(url, "a", body)).toEqual({ ...second, replayed: true });
+      now_ms += 24 * 60 * 60 * 1000 + 1;
+      expect((await sendOnce(url, "a", { msg: "other", keycloak: "alice" })).replayed).toBe(false);
+      expect(await alice.count(3)).toEqual(["daily", "daily", "other"]);
+    });
+
+    test("a value of any other form is 400, and sends nothing", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const alice = await connected(url, "alice", "msf");
+      const body = { API_KEY: apiKey, msg: "bad", keycloak: "alice" };
+      for (const key of ["", "x".repeat(256), "tab\tinside", "\u00e4", "\u0080", "\u007f"]) {
+        const { code, detail } = await expectProblem(
+          await post(url, body, { "Idempotency-Key": key }),
+          "invalid_request",
+        );
+        expect([key, code]).toEqual([key, "invalid_request"]);
+        expect(detail).toContain("Idempotency-Key");
+      }
+      const good = ["!", "~", "x".repeat(255), '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "with a space", "a,b;c=d"];
+      for (const key of good) {
+        expect((await sendOnce(url, key, { msg: key, keycloak: "alice" })).replayed).toBe(false);
+        expect((await sendOnce(url, key, { msg: key, keycloak: "alice" })).replayed).toBe(true);
+      }
+      expect(await alice.count(good.length)).toEqual(good);
+    });
+
+    test("without it a repeat is sent twice", async () => {
+      const { url } = await start({ AMPER_JOURNAL: journal() });
+      const alice = await connected(url, "alice", "msf");
+      const receipts = [
+        await notify(url, { msg: "same", keycloak: "alice" }),
+        await notify(url, { msg: "same", keycloak: "alice" }),
+      ];
+      expect(new Set(receipts.map(({ id }) => id)).size).toBe(2);
+      expect(await alice.count(2)).toEqual(["same", "same"]);
+    });
+  });
+}
+
+describe("Idempotency-Key over a restart", () => {
+  const body = { msg: "once", keycloak: ["alice", "bob"], ttl: 60 };
+
+  test("the receipt is the first one, to the letter, and nothing is sent again", async () => {
+    const env = { AMPER_JOURNAL: `sqlite:${fresh()}` };
+    const first = await start(env);
+    await connected(first.url, "alice", "msf");
+    const answer = await sendOnce(first.url, "a", body);
+    expect(answer.receipt).toMatchObject({ connections: 1, offline: ["bob"], held: true });
+    await first.stop();
+    closePages();
+    const second = await start(env);
+    expect(await sendOnce(second.url, "a", body)).toEqual({ ...answer, replayed: true });
+    await expectProblem(await send(second.url, "a", { ...body, msg: "other" }), "idempotency_mismatch");
+    const bob = await connected(second.url, "bob", "msf");
+    await notify(second.url, { msg: "end", keycloak: "bob" });
+    expect(await bob.count(2)).toEqual(["once", "end"]);
+  });
+
+  test("under the key that followed it, of the same name", async () => {
+    const journal = `sqlite:${fresh()}`;
+    const first = await start({ AMPER_JOURNAL: journal, AMPER_API_KEYS: "backend=old-key-0123456789" });
+    const answer = await sendOnce(first.url, "a", body, { "X-API-Key": "old-key-0123456789" });
+    await first.stop();
+    const second = await start({
+      AMPER_JOURNAL: journal,
+      AMPER_API_KEYS: "backend=new-key-0123456789,other=old-key-0123456789",
+    });
+    const rotated = await sendOnce(second.url, "a", body, { "X-API-Key": "new-key-0123456789" });
+    expect(rotated).toEqual({ ...answer, replayed: true });
+    // What counts is the name: the old secret has another one now.
+    expect((await sendOnce(second.url, "a", body, { "X-API-Key": "old-key-0123456789" })).replayed).toBe(false);
+  });
+
+  test("after kill -9 it is not sent again", async () => {
+    const env = { AMPER_JOURNAL: `sqlite:${fresh()}`, AMPER_PING_INTERVAL_MS: "120000" };
+    const first = await launch({ env });
+    const { receipt } = await sendOnce(first.url, "a", body);
+    first.kill("SIGKILL");
+    await first.exited;
+    const second = await launch({ env });
+    // With the receipt that was given, or, if that was not written yet, with counts of now: nobody is online in either.
+    expect(await sendOnce(second.url, "a", body)).toEqual({ receipt, replayed: true });
+    const bob = await connected(second.url, "bob", "msf");
+    await notify(second.url, { msg: "end", keycloak: "bob" });
+    expect(await bob.count(2)).toEqual(["once", "end"]);
+  }, 20_000);
+
+  test("killed between commit and answer: the same id, with counts of now, and nothing is sent again", async () => {
+    const path = fresh();
+    const env = { AMPER_JOURNAL: `sqlite:${path}`, AMPER_PING_INTERVAL_MS: "120000" };
+    const first = await start(env);
+    await connected(first.url, "alice", "msf");
+    const { receipt } = await sendOnce(first.url, "a", body);
+    expect(receipt).toMatchObject({ connections: 1, offline: ["bob"], held: true });
+    await first.stop();
+    closePages();
+    const db = new Database(path);
+    expect(db.run("UPDATE memos SET receipt = NULL").changes).toBe(1);
+    db.close();
+
+    const second = await start(env);
+    const nobody = { id: receipt.id, connections: 0, offline: ["alice", "bob"], held: true };
+    expect(await sendOnce(second.url, "a", body)).toEqual({ receipt: nobody, replayed: true });
+    await expectProblem(await send(second.url, "a", { ...body, msg: "other" }), "idempotency_mismatch");
+    const pages = [await connected(second.url, "bob", "msf"), await connected(second.url, "bob", "b2b")];
+    for (const page of pages) expect(await page.count(1)).toEqual(["once"]);
+    const bob = { id: receipt.id, connections: 2, offline: ["alice"], held: true };
+    expect(await sendOnce(second.url, "a", body)).toEqual({ receipt: bob, replayed: true });
+    await notify(second.url, { msg: "end", keycloak: "bob" });
+    for (const page of pages) expect(await page.count(2)).toEqual(["once", "end"]);
+  });
+
+  test("what could not be stored is 503, and is not remembered", async () => {
+    const path = fresh();
+    const env = { AMPER_JOURNAL: `sqlite:${path}` };
+    await (await start(env)).stop();
+    // A disk on which the first entry of all fails, as long as it is this one.
+    const db = new Database(path);
+    db.run(`CREATE TRIGGER full BEFORE INSERT ON entries
+            WHEN NEW.json = '"fails"' AND (SELECT next_sequence FROM state) = 1
+            BEGIN SELECT RAISE(ABORT, 'no space'); END`);
+    db.close();
+    const { url } = await start(env);
+    const alice = await connected(url, "alice", "msf");
+    const refused = await Promise.all(
+      Array.from({ length: 5 }, () => send(url, "a", { msg: "fails", keycloak: "alice" })),
+    );
+    for (const response of refused) {
+      expect(response.headers.get("retry-after")).toMatch(/^\d+$/);
+      await expectProblem(response, "unavailable");
+    }
+    // Not even its body: nothing was accepted under this key.
+    expect((await sendOnce(url, "a", { msg: "works", keycloak: "alice" })).replayed).toBe(false);
+    expect((await sendOnce(url, "b", { msg: "fails", keycloak: "alice" })).replayed).toBe(false);
+    expect(await alice.count(2)).toEqual(["works", "fails"]);
+  });
+});
+
+describe("what is asked once", () => {
+  interface Given {
+    readonly id: Cursor;
+  }
+
+  function create() {
+    const stored = new Map<string, { fingerprint: string; cursor: Cursor; receipt: string | undefined }>();
+    const once = createIdempotency<Given>({
+      recall: ({ scope, key }) => stored.get(`${scope}/${key}`),
+      complete(memo, receipt) {
+        const { id } = parse(receipt);
+        stored.set(`${memo.scope}/${memo.key}`, { fingerprint: memo.fingerprint, cursor: id, receipt });
+      },
+      parse,
+    });
+    return { once, stored };
+  }
+
+  function parse(receipt: string): Given {
+    return v.parse(v.object({ id: v.custom<Cursor>((id) => typeof id === "string") }), JSON.parse(receipt));
+  }
+
+  const memo: Memo = { scope: "backend", key: "a", fingerprint: "f" };
+  const never = () => Promise.reject(new Error("asked twice"));
+  const again = (id: Cursor): Given => ({ id });
+
+  test("a repeat waits for the first; if that fails, exactly one of those who wait is the next first", async () => {
+    const { once } = create();
+    let asked = 0;
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<Given>());
+    const first = () => gates[asked++]?.promise ?? never();
+    const repeats = Array.from({ length: 5 }, () => once(memo, first, again));
+    const outcomes = Promise.allSettled(repeats);
+    expect(asked).toBe(1);
+    gates[0]?.reject(new Problem("unavailable"));
+    await expect(repeats[0]).rejects.toMatchObject({ code: "unavailable" });
+    gates[1]?.resolve({ id: cursorAt("e", 2) });
+    const [failed, ...others] = await outcomes;
+    expect(failed?.status).toBe("rejected");
+    expect(asked).toBe(2);
+    const values = others.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
+    expect(values.map((value) => value?.receipt.id)).toEqual(Array.from({ length: 4 }, () => cursorAt("e", 2)));
+    expect(values.filter((value) => value?.replayed === false)).toHaveLength(1);
+  });
+
+  test("another body does not wait, and does not disturb the first", async () => {
+    const { once } = create();
+    const gate = Promise.withResolvers<Given>();
+    const first = once(memo, () => gate.promise, again);
+    await expect(once({ ...memo, fingerprint: "other" }, never, again)).rejects.toMatchObject({
+      code: "idempotency_mismatch",
+    });
+    gate.resolve({ id: cursorAt("e", 1) });
+    expect(await first).toEqual({ receipt: { id: cursorAt("e", 1) }, replayed: false });
+    expect(await once(memo, never, again)).toEqual({ receipt: { id: cursorAt("e", 1) }, replayed: true });
+  });
+
+  test("another key, or the same key of another scope, does not wait", async () => {
+    const { once } = create();
+    const gate = Promise.withResolvers<Given>();
+    const first = once(memo, () => gate.promise, again);
+    for (const other of [
+      { ...memo, key: "b" },
+      { ...memo, scope: "other" },
+    ]) {
+      const answer = await once(other, () => Promise.resolve({ id: cursorAt("e", 2) }), again);
+      expect(answer.replayed).toBe(false);
+    }
+    gate.resolve({ id: cursorAt("e", 1) });
+    expect((await first).receipt.id).toBe(cursorAt("e", 1));
+  });
+
+  test("the fingerprint tells bodies apart by everything that is in them", () => {
+    const bodies = [{ msg: 1 }, { msg: "1" }, { msg: [1] }, { msg: null }, { msg: 1, ttl: 0 }, { msg: { a: 1, b: 2 } }];
+    expect(new Set(bodies.map(fingerprint)).size).toBe(bodies.length);
+    expect(fingerprint({ msg: { a: 1 } })).toBe(fingerprint({ msg: { a: 1 } }));
+  });
+});

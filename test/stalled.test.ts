@@ -1,0 +1,409 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import * as v from "valibot";
+import { launch } from "./support/binary.ts";
+import { authorize, connected, next, notify, page, post, transports, type Options } from "./support/client.ts";
+import { pick, seeded } from "./support/random.ts";
+import { apiKey, start } from "./support/service.ts";
+
+/** What is open but belongs to no page and no service. */
+const sockets = new Set<Socket>();
+const servers = new Set<Server>();
+afterEach(() => {
+  for (const socket of sockets) socket.destroy();
+  for (const server of servers) server.close();
+  sockets.clear();
+  servers.clear();
+});
+
+async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline_ms = performance.now() + 8000;
+  while (!(await condition())) {
+    if (performance.now() > deadline_ms) throw new Error(`it does not come: ${what}`);
+    await Bun.sleep(1);
+  }
+}
+
+async function metric(url: string, series: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const line = text.split("\n").find((candidate) => candidate.startsWith(`${series} `));
+  return Number(line?.slice(series.length + 1) ?? 0);
+}
+
+const closes = (url: string, transport: "polling" | "websocket") =>
+  metric(url, `amper_backlog_closes_total{transport="${transport}"}`);
+
+async function connections(url: string): Promise<number> {
+  const response = await fetch(`${url}/connections`, { headers: { "X-API-Key": apiKey } });
+  return v.parse(v.object({ connections: v.number() }), await response.json()).connections;
+}
+
+/** A frame of a client (RFC 6455 section 5.2): masked, here with zeros; shorter than 64 KiB. */
+function frameOf(text: string): Buffer {
+  const payload = Buffer.from(text);
+  const header = Buffer.alloc(8);
+  header.writeUInt8(0x81, 0);
+  header.writeUInt8(0x80 | 126, 1);
+  header.writeUInt16BE(payload.length, 2);
+  return Buffer.concat([header, payload]);
+}
+
+/** Connects by hand, waits for its CONNECT to be answered, and reads nothing from then on. */
+async function neverReading(url: string, user: string, channel: string): Promise<Socket> {
+  const { hostname, port } = new URL(url);
+  const { token } = await authorize(url);
+  const socket = connect(Number(port), hostname);
+  sockets.add(socket);
+  socket.on("error", () => {});
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  socket.once("close", () => reject(new Error("closed")));
+  let seen = "";
+  socket.on("data", (chunk) => {
+    seen += chunk.toString("latin1");
+    if (!seen.includes('40{"sid":')) return;
+    socket.pause();
+    resolve();
+  });
+  socket.write(
+    [
+      "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+      `Host: ${hostname}:${port}`,
+      "Connection: Upgrade",
+      "Upgrade: websocket",
+      "Sec-WebSocket-Version: 13",
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+      "\r\n",
+    ].join("\r\n"),
+  );
+  socket.write(frameOf(`40${JSON.stringify({ token, keycloakID: user, channel })}`));
+  await promise;
+  return socket;
+}
+
+/** A network between stock clients and the service that can stall (nothing comes through to the client) and be cut. */
+async function network(url: string) {
+  const { hostname, port } = new URL(url);
+  const tunnels = new Set<{ client: Socket; upstream: Socket }>();
+  let isStalled = false;
+  const server = createServer((client) => {
+    const upstream = connect(Number(port), hostname);
+    const tunnel = { client, upstream };
+    tunnels.add(tunnel);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      sockets.add(from);
+      from.on("data", (chunk) => to.write(chunk));
+      from.on("error", () => {});
+      from.on("close", () => {
+        tunnels.delete(tunnel);
+        sockets.delete(from);
+        to.end();
+      });
+    }
+    if (isStalled) upstream.pause();
+  });
+  servers.add(server);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.listen(0, "127.0.0.1", resolve);
+  await promise;
+  const address = v.parse(v.object({ port: v.number() }), server.address());
+  return {
+    url: `http://127.0.0.1:${address.port}`,
+    stall() {
+      isStalled = true;
+      for (const { upstream } of tunnels) upstream.pause();
+    },
+    resume() {
+      isStalled = false;
+      for (const { upstream } of tunnels) upstream.resume();
+    },
+    /** What was on its way is lost, and new connections get through. */
+    cut() {
+      isStalled = false;
+      for (const { client, upstream } of tunnels) {
+        client.destroy();
+        upstream.destroy();
+      }
+    },
+  };
+}
+
+const backlogBytes = 256 * 1024;
+const small = { AMPER_BACKLOG_BYTES: String(backlogBytes) };
+const padding = "x".repeat(50_000);
+
+/** Numbers of the messages that were sent, and of those that came. */
+const Numbered = v.object({ n: v.number() });
+const numberOf = (msg: unknown) => v.parse(Numbered, msg).n;
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+/** Notifies one after the other, so that their numbers are in the order of the journal. */
+async function sendEach(url: string, target: object, which: readonly number[], pad = ""): Promise<void> {
+  for (const n of which) await notify(url, { msg: { n, pad }, ...target });
+}
+
+/** Notifies until the condition is met, some at once, and returns how many it took. */
+async function flood(
+  url: string,
+  target: { channel: string } | { keycloak: string },
+  ended: () => Promise<boolean>,
+  { from = 1, atOnce = 1, pad = padding } = {},
+): Promise<number> {
+  let last = from - 1;
+  do {
+    const batch = numbers(last + 1, last + atOnce);
+    await Promise.all(batch.map((n) => notify(url, { msg: { n, pad }, ...target })));
+    last += atOnce;
+    if (last > 200_000) throw new Error("it does not end");
+  } while (!(await ended()));
+  return last;
+}
+
+describe("a reader that never reads", () => {
+  test("is closed, while fifty others get everything; the memory of the service stays bounded", async () => {
+    const { url } = await launch({ env: { ...small, AMPER_JOURNAL_WINDOW_BYTES: "1 MiB" } });
+    const others = await Promise.all(
+      numbers(1, 50).map((i) => connected(url, `user${i}`, "msf", transports["websocket only"])),
+    );
+    const stalled = await neverReading(url, "alice", "msf");
+    // Once, so that what every connection needs is there before it is measured.
+    const warm = 10;
+    await sendEach(url, { channel: "msf" }, numbers(1, warm), padding);
+    await Promise.all(others.map(({ count }) => count(warm)));
+    const before_bytes = await metric(url, "process_resident_memory_bytes");
+    let most_bytes = 0;
+    const last = await flood(
+      url,
+      { channel: "msf" },
+      async () => {
+        most_bytes = Math.max(most_bytes, await metric(url, "process_resident_memory_bytes"));
+        return (await closes(url, "websocket")) > 0;
+      },
+      { from: warm + 1 },
+    );
+    // It still stalls: the others do not wait for it to come to its end.
+    expect(stalled.isPaused()).toBe(true);
+    for (const { received, count } of others) {
+      await count(last);
+      expect(received.map(numberOf)).toEqual(numbers(1, last));
+    }
+    expect(await connections(url)).toBe(50);
+    expect(await metric(url, "amper_sessions")).toBe(50);
+    expect(await closes(url, "websocket")).toBe(1);
+    expect(await metric(url, 'amper_closings_total{code="overloaded"}')).toBe(1);
+    for (const { socket } of others) expect(socket.connected).toBe(true);
+    // It took this much to fill the kernel and the backlog; the service keeps the backlog and the window.
+    const sent_bytes = last * padding.length;
+    expect(sent_bytes).toBeGreaterThan(backlogBytes);
+    expect({ grown_bytes: most_bytes - before_bytes, isBounded: most_bytes - before_bytes < 64 * 1024 * 1024 }).toEqual(
+      expect.objectContaining({ isBounded: true }),
+    );
+  }, 20_000);
+
+  const ways: Record<string, { target: { channel: string } | { keycloak: string }; atOnce: number; pad: string }> = {
+    "what comes is for him alone": { target: { keycloak: "alice" }, atOnce: 1, pad: padding },
+    "what comes is for all": { target: { channel: "msf" }, atOnce: 1, pad: padding },
+    "many small ones come at once": { target: { channel: "msf" }, atOnce: 40, pad: "x".repeat(4000) },
+    "many small ones come at once for him alone": { target: { keycloak: "alice" }, atOnce: 40, pad: "x".repeat(4000) },
+    // Bun puts these together before it looks at the backlog.
+    "two of middle size come at once": { target: { channel: "msf" }, atOnce: 2, pad: "x".repeat(15_000) },
+    "twenty of middle size come at once": { target: { channel: "msf" }, atOnce: 20, pad: "x".repeat(15_000) },
+  };
+  for (const [way, { target, ...how }] of Object.entries(ways)) {
+    test(`is closed once, and counted once, when ${way}`, async () => {
+      const { url } = await start(small);
+      const bob = await connected(url, "bob", "msf", transports["websocket only"]);
+      await neverReading(url, "alice", "msf");
+      expect(await connections(url)).toBe(2);
+      const last = await flood(url, target, async () => (await connections(url)) === 1, how);
+      expect(await closes(url, "websocket")).toBe(1);
+      await sendEach(url, target, numbers(last + 1, last + 3), padding);
+      expect(await closes(url, "websocket")).toBe(1);
+      expect(await closes(url, "polling")).toBe(0);
+      expect(bob.socket.connected).toBe(true);
+    });
+  }
+
+  test("is the only one to be counted: not one that goes, is cut, or times out", async () => {
+    const { url } = await start({ ...small, AMPER_PING_INTERVAL_MS: "100", AMPER_PING_TIMEOUT_MS: "100" });
+    const goes = await connected(url, "alice", "msf", transports["websocket only"]);
+    const cut = await neverReading(url, "bob", "msf");
+    await neverReading(url, "carol", "msf");
+    await sendEach(url, { channel: "msf" }, numbers(1, 3), padding);
+    goes.socket.disconnect();
+    cut.destroy();
+    await until(async () => (await connections(url)) === 0, "the end of all");
+    expect(await metric(url, 'amper_disconnects_total{reason="ping timeout"}')).toBe(1);
+    expect(await closes(url, "websocket")).toBe(0);
+  });
+});
+
+describe("a polling client that does not come for its messages", () => {
+  test("is closed; what waits for it is bounded by the backlog, and still there when it comes", async () => {
+    const { url } = await start(small);
+    const { token } = await authorize(url);
+    const engine = `${url}/socket.io/?EIO=4&transport=polling`;
+    const opened = await (await fetch(engine)).text();
+    const { sid } = v.parse(v.object({ sid: v.string() }), JSON.parse(opened.slice(1)));
+    const poll = async () => (await fetch(`${engine}&sid=${sid}`)).text();
+    const auth = JSON.stringify({ token, keycloakID: "alice", channel: "msf" });
+    await fetch(`${engine}&sid=${sid}`, { method: "POST", body: `40${auth}` });
+    expect(await poll()).toStartWith("40");
+    const bob = await connected(url, "bob", "msf", transports["websocket only"]);
+    const last = await flood(url, { channel: "msf" }, async () => (await connections(url)) === 1, {
+      pad: "x".repeat(9000),
+    });
+    expect(await closes(url, "polling")).toBe(1);
+    expect(await closes(url, "websocket")).toBe(0);
+    await sendEach(url, { channel: "msf" }, numbers(last + 1, last + 50), padding);
+    expect(await bob.count(last + 50)).toHaveLength(last + 50);
+    const packets = (await poll()).split("\u001e");
+    expect(packets.join().length).toBeLessThan(backlogBytes + 10_000);
+    expect(packets.pop()).toBe('42["closing",{"code":"overloaded","reconnect":true}]');
+    const got = packets.map((packet) =>
+      v.parse(v.tuple([v.string(), Numbered, v.string()]), JSON.parse(packet.slice(2))),
+    );
+    expect(got.map(([, { n }]) => n)).toEqual(numbers(1, last));
+    expect((await fetch(`${engine}&sid=${sid}`)).status).toBe(400);
+    expect(await metric(url, "amper_sessions")).toBe(1);
+  });
+});
+
+for (const [name, options] of Object.entries(transports)) {
+  describe(`a stock client whose network stalls, ${name}`, () => {
+    const transport = name === "polling only" ? "polling" : "websocket";
+
+    async function stalling(env: Record<string, string> = {}) {
+      const { url } = await start({ ...small, ...env });
+      const net = await network(url);
+      const { token } = await authorize(url);
+      const alice = page(net.url, { token, keycloakID: "alice", channel: "msf" }, options);
+      await next(alice.socket, "connect");
+      if (name === "default transports") {
+        await until(() => alice.socket.io.engine.transport.name === "websocket", "the upgrade");
+        await until(async () => (await metric(url, 'amper_connections{transport="websocket"}')) === 1, "the upgrade");
+      }
+      await notify(url, { msg: { n: 1 }, keycloak: "alice" });
+      await alice.count(1);
+      return { url, net, alice };
+    }
+
+    test("and soon goes on: it is told why it is closed, comes back by itself, and misses nothing", async () => {
+      const { url, net, alice } = await stalling();
+      net.stall();
+      const isClosed = async () => (await connections(url)) === 0;
+      const last = await flood(url, { channel: "msf" }, isClosed, { from: 2, pad: "x".repeat(9000) });
+      expect(await closes(url, transport)).toBe(1);
+      // Not in what was written to it: it has to be replayed.
+      const end = last + 5;
+      await sendEach(url, { channel: "msf" }, numbers(last + 1, end));
+      const closing = next(alice.socket, "closing");
+      const back = next(alice.socket, "connect");
+      net.resume();
+      expect(await closing).toEqual({ code: "overloaded", reconnect: true });
+      await back;
+      expect(alice.socket.recovered).toBe(true);
+      await notify(url, { msg: { n: end + 1 }, keycloak: "alice" });
+      expect((await alice.count(end + 1)).map(numberOf)).toEqual(numbers(1, end + 1));
+    }, 15_000);
+
+    test("and is cut: what was on its way is more than can be replayed, so it is told that it has a gap", async () => {
+      const { url, net, alice } = await stalling();
+      net.stall();
+      const isClosed = async () => (await connections(url)) === 0;
+      const last = await flood(url, { channel: "msf" }, isClosed, { from: 2, pad: "x".repeat(9000) });
+      const back = next(alice.socket, "connect");
+      net.cut();
+      await back;
+      expect(alice.socket.recovered).toBe(false);
+      expect(await metric(url, 'amper_connections_not_recovered_total{cause="too_much"}')).toBe(1);
+      await notify(url, { msg: { n: last + 1 }, keycloak: "alice" });
+      await until(() => alice.received.map(numberOf).includes(last + 1), "the newest");
+      const got = alice.received.map(numberOf);
+      // Without a hole up to the cut, and nothing between that and what came after it was back.
+      expect(got).toEqual([...numbers(1, got.length - 1), last + 1]);
+    }, 15_000);
+
+    test("so many small ones that their frames exceed the backlog are a gap, and the client is told", async () => {
+      const { url, alice } = await stalling({ AMPER_BACKLOG_BYTES: "20000" });
+      alice.socket.disconnect();
+      await until(async () => (await connections(url)) === 0, "its end");
+      // 8 KB of JSON, but 40 KB of frames.
+      const last = 501;
+      await sendEach(url, { channel: "msf" }, numbers(2, last));
+      alice.socket.connect();
+      await next(alice.socket, "connect");
+      expect(alice.socket.recovered).toBe(false);
+      await notify(url, { msg: { n: last + 1 }, keycloak: "alice" });
+      expect((await alice.count(2)).map(numberOf)).toEqual([1, last + 1]);
+    });
+  });
+}
+
+/**
+ * Networks that stall, go on, and are cut at random while notifications come, in number and size at random. Whatever a client
+ * misses, it was told: between two connects that were not recovered there is no hole, nothing twice, nothing out of order.
+ */
+test("whatever the networks do, no client has a hole that it was not told of", async () => {
+  const { seed, random } = seeded();
+  const { url } = await start({ AMPER_BACKLOG_BYTES: "60000", AMPER_MAX_CONNECTIONS_PER_USER: "1000" });
+  const { token } = await authorize(url);
+  const styles: Options[] = Object.values(transports);
+  const clients = await Promise.all(
+    numbers(1, 9).map(async (i) => {
+      const net = await network(url);
+      const client = page(
+        net.url,
+        { token, keycloakID: `user${i}`, channel: "msf" },
+        pick(() => (i % 3) / 3, styles),
+      );
+      const log: (number | "gap")[] = [];
+      client.socket.on("connect", () => client.socket.recovered || log.push("gap"));
+      client.socket.on("notification", (msg: unknown) => log.push(numberOf(msg)));
+      await next(client.socket, "connect");
+      return { net, log, socket: client.socket };
+    }),
+  );
+  let sent = 0;
+  for (let round = 0; round < 150; round++) {
+    const { net } = pick(random, clients);
+    const dice = random();
+    if (dice < 0.35) net.stall();
+    else if (dice < 0.8) net.resume();
+    else net.cut();
+    const size = random() < 0.2 ? 60_000 : random() * 5000;
+    const batch = numbers(sent + 1, sent + 1 + Math.floor(random() * 12));
+    sent += batch.length;
+    const pad = "x".repeat(Math.floor(random() * size));
+    const bodies = batch.map((n) => ({ API_KEY: apiKey, msg: { n, pad }, channel: "msf" }));
+    for (const body of bodies) expect((await post(url, body)).status).toBe(200);
+  }
+  for (const { net } of clients) net.resume();
+  const online = async () =>
+    (await connections(url)) === clients.length && clients.every(({ socket }) => socket.connected);
+  await until(online, `all clients, seed ${seed}`);
+  sent++;
+  await until(async () => {
+    await notify(url, { msg: { n: sent }, channel: "msf" });
+    if (await online()) return true;
+    sent++;
+    return false;
+  }, `all clients, seed ${seed}`);
+  for (const { log, socket } of clients) {
+    await until(() => log.includes(sent), `the last, seed ${seed}, ${socket.connected}`);
+    // The first connect came before the first notification.
+    expect(log.shift()).toBe("gap");
+    let last: number | undefined = 0;
+    for (const item of log) {
+      if (item === "gap") last = undefined;
+      else {
+        const isNext = last === undefined || item === last + 1;
+        expect({ seed, item, last, isNext }).toEqual({ seed, item, last, isNext: true });
+        last = item;
+      }
+    }
+  }
+  expect(await closes(url, "polling")).toBeGreaterThan(0);
+}, 30_000);
