@@ -162,6 +162,7 @@ export async function startService(
     isRevoked: revocations.isRevoked,
     resume: createRecovery({
       head: window.head,
+      last: () => window.last,
       locate: window.locate,
       since: window.since,
       limitBytes: settings.backlog_bytes / 2,

@@ -1,7 +1,7 @@
 import { cursorAt, partsOf, type Cursor } from "../model/cursor.ts";
 import type { Entry, NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
-import { createDeque, type Deque } from "./deque.ts";
+import { at, createDeque, lengthOf, push, shift, type Deque } from "./deque.ts";
 import type { Epoch } from "./journal.ts";
 
 /** Why nothing can be replayed from a place: it is of no journal of ours, or too long ago, or too much has happened since. */
@@ -52,39 +52,44 @@ export function createWindow(options: WindowOptions): Window {
   // Stored, and not of the newest entry that is left: that may be gone, and the head has to be a cursor that is good.
   let last = current.first - 1;
   let bytes = 0;
+  let made = cursorAt(current.epoch, last);
+  let madeFor = last;
 
   function add(entry: Entry): void {
-    all.push(entry);
+    push(all, entry);
     last = Math.max(last, entry.sequence);
     bytes += sizeOf(entry);
-    if (entry.kind === "notification") for (const list of listsOf(entry, true)) list.push(entry);
+    if (entry.kind === "notification") file(entry);
     while (bytes > options.bytes) dropOldest();
   }
 
   function trim(): void {
     const oldest_ms = options.now() - options.seconds * 1000;
-    while ((all.at(0)?.time_ms ?? Infinity) < oldest_ms) dropOldest();
+    while ((at(all, 0)?.time_ms ?? Infinity) < oldest_ms) dropOldest();
   }
 
   function dropOldest(): void {
-    const entry = all.shift();
+    const entry = shift(all);
     if (entry === undefined) return;
     trimmedTo = entry.sequence;
     bytes -= sizeOf(entry);
     if (entry.kind !== "notification") return;
     // The oldest of all is the oldest in each of its lists.
-    for (const list of listsOf(entry, false)) list.shift();
     const { users, channels } = entry.target;
-    for (const user of users ?? []) if (byUser.get(user)?.length === 0) byUser.delete(user);
-    if (users === undefined) for (const name of channels) if (byChannel.get(name)?.length === 0) byChannel.delete(name);
+    if (users === undefined) for (const channel of channels) shiftIn(byChannel, channel);
+    else for (const user of users) shiftIn(byUser, user);
   }
 
-  function listsOf({ target }: NotificationEntry, create: boolean): Deque<NotificationEntry>[] {
-    const lists =
-      target.users === undefined
-        ? target.channels.map((channel) => listIn(byChannel, channel, create))
-        : target.users.map((user) => listIn(byUser, user, create));
-    return lists.filter((list) => list !== undefined);
+  function file(entry: NotificationEntry): void {
+    const { users, channels } = entry.target;
+    if (users === undefined) for (const channel of channels) pushIn(byChannel, channel, entry);
+    else for (const user of users) pushIn(byUser, user, entry);
+  }
+
+  /** Asked at each connect, and mostly the same: made once for each place. */
+  function head(): Cursor {
+    if (madeFor !== last) [made, madeFor] = [cursorAt(current?.epoch ?? "", last), last];
+    return made;
   }
 
   function locate(cursor: Cursor): number | undefined {
@@ -111,20 +116,20 @@ export function createWindow(options: WindowOptions): Window {
   return {
     add,
     trim,
-    head: () => cursorAt(current.epoch, last),
+    head,
     locate,
     since,
     get last() {
       return last;
     },
     get oldest_ms() {
-      return all.at(0)?.time_ms;
+      return at(all, 0)?.time_ms;
     },
     get trimmedTo() {
       return trimmedTo;
     },
     get entries() {
-      return all.length;
+      return lengthOf(all);
     },
     get bytes() {
       return bytes;
@@ -132,29 +137,32 @@ export function createWindow(options: WindowOptions): Window {
   };
 }
 
-function listIn<K>(
-  lists: Map<K, Deque<NotificationEntry>>,
-  key: K,
-  create: boolean,
-): Deque<NotificationEntry> | undefined {
-  const found = lists.get(key);
-  if (found !== undefined || !create) return found;
-  const list = createDeque<NotificationEntry>();
-  lists.set(key, list);
-  return list;
+function pushIn<K>(lists: Map<K, Deque<NotificationEntry>>, key: K, entry: NotificationEntry): void {
+  const list = lists.get(key);
+  if (list !== undefined) return push(list, entry);
+  const created = createDeque<NotificationEntry>();
+  push(created, entry);
+  lists.set(key, created);
+}
+
+function shiftIn<K>(lists: Map<K, Deque<NotificationEntry>>, key: K): void {
+  const list = lists.get(key);
+  if (list === undefined) return;
+  shift(list);
+  if (lengthOf(list) === 0) lists.delete(key);
 }
 
 /** The part of a list after a sequence, found by bisection. */
 function after(list: Deque<NotificationEntry> | undefined, sequence: number): NotificationEntry[] {
   const found: NotificationEntry[] = [];
   if (list === undefined) return found;
-  let [low, high] = [0, list.length];
+  let [low, high] = [0, lengthOf(list)];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((list.at(middle)?.sequence ?? Infinity) > sequence) high = middle;
+    if ((at(list, middle)?.sequence ?? Infinity) > sequence) high = middle;
     else low = middle + 1;
   }
-  for (let entry = list.at(low); entry !== undefined; entry = list.at(++low)) found.push(entry);
+  for (let entry = at(list, low); entry !== undefined; entry = at(list, ++low)) found.push(entry);
   return found;
 }
 
@@ -165,7 +173,7 @@ function merge(a: readonly NotificationEntry[], b: readonly NotificationEntry[])
 
 /** What an entry holds in memory, roughly: its text, its names, its objects. */
 function sizeOf(entry: Entry): number {
-  const overhead = 200;
+  const overhead = 300;
   if (entry.kind !== "notification") return overhead;
   const names = (entry.target.users?.length ?? 0) + (entry.target.channels?.length ?? 0);
   return overhead + entry.json.length + names * 60;

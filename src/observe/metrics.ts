@@ -107,6 +107,21 @@ export function createMetrics(version: string, readings: Readings): Metrics {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     registers,
   });
+  // prom-client finds a series by hashing its labels, at each request: routes and statuses are few, so they are kept.
+  const answers = new Map<string, { count: Counter.Internal; latency: () => Histogram.Internal<string> }>();
+  function answerOf(route: string, status: number) {
+    const name = `${status} ${route}`;
+    const known = answers.get(name);
+    if (known !== undefined) return known;
+    const [count, latencies] = [
+      requests.labels({ route, status }),
+      () => latency.labels({ route, status: String(status) }),
+    ];
+    let observed: Histogram.Internal<string> | undefined;
+    const made = { count, latency: () => (observed ??= latencies()) };
+    answers.set(name, made);
+    return made;
+  }
   const stopLag = measureLag(registry, lagSample_ms);
   describeProcess(registry);
 
@@ -121,8 +136,9 @@ export function createMetrics(version: string, readings: Readings): Metrics {
     backlogClosed: (transport) => backlogCloses.inc({ transport }),
     droppedEvent: () => dropped.inc(),
     answered(route, status, seconds) {
-      requests.inc({ route, status });
-      if (seconds !== undefined) latency.observe({ route, status }, seconds);
+      const answer = answerOf(route, status);
+      answer.count.inc();
+      if (seconds !== undefined) answer.latency().observe(seconds);
     },
     jwksFetched: (succeeded) => jwks.inc({ result: succeeded ? "ok" : "failed" }),
     resumed(cause, missed) {
