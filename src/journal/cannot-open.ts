@@ -9,7 +9,7 @@ export function reasonOf(error: unknown, otherwise = "unknown reason"): string {
   if (/^SQLITE_FULL|^ENOSPC/.test(code)) return "the disk is full";
   if (/^SQLITE_READONLY|^EROFS|^EACCES|^EPERM/.test(code)) return "the file cannot be written";
   if (/^SQLITE_IOERR|^EIO/.test(code)) return "the disk does not work";
-  if (/^ENOENT/.test(code)) return "its folder does not exist";
+  if (code === "ENOENT") return "its folder does not exist";
   if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) return "the file is damaged";
   return code === "" ? otherwise : code;
 }
