@@ -56,6 +56,7 @@ describe("with a WS token", () => {
     for (const query of [
       "?keycloakID=",
       "?keycloakID=a%20b",
+      "?keycloakID=a%ff",
       "?keycloakID=a&keycloakID=b",
       `?keycloakID=${"x".repeat(129)}`,
     ]) {

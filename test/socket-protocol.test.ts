@@ -1,5 +1,15 @@
 // First, so that its hook ends what is open before the one that stops the service.
-import { metric, noSessions, raws, until, type Raw } from "./support/raw.ts";
+import {
+  engineUrl,
+  metric,
+  noSessions,
+  parseOpen,
+  rawPolling,
+  raws,
+  rawWebSocket,
+  until,
+  type Raw,
+} from "./support/raw.ts";
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { authorize, notify } from "./support/client.ts";
@@ -343,6 +353,33 @@ for (const [name, open] of Object.entries(raws)) {
       });
     }
 
+    test("may say a hundred packets in a ping interval, its CONNECT included, and not one more", async () => {
+      const { url } = await start();
+      const raw = await open(url);
+      await connect(raw, await authOf(url));
+      await raw.send(...Array.from({ length: 99 }, () => '42["event"]'));
+      await until("all is counted", async () => (await dropped(url)) === 99);
+      await expectNotified(url, "undisturbed", [raw]);
+      await raw.send('42["event"]');
+      expect(await raw.ended()).toEqual([]);
+      await noSessions(url);
+    });
+
+    test("may say as much in the next ping interval: otherwise its heartbeats alone would be too much one day", async () => {
+      const { url } = await start({ AMPER_PING_INTERVAL_MS: "150" });
+      const raw = await open(url);
+      await connect(raw, await authOf(url));
+      for (let round = 0; round < 4; round++) {
+        await raw.send(...Array.from({ length: 45 }, () => '42["event"]'));
+        // By the second heartbeat the interval in which these were counted is over.
+        for (let beat = 0; beat < 2; beat++) {
+          expect(await raw.next()).toBe("2");
+          await raw.send("3");
+        }
+      }
+      await expectNotified(url, "undisturbed", [raw]);
+    });
+
     test("too much before its CONNECT is cut off too", async () => {
       const { url } = await start();
       const raw = await open(url);
@@ -353,6 +390,33 @@ for (const [name, open] of Object.entries(raws)) {
     });
   });
 }
+
+test("one CONNECT is for the life of a session, and goes with it to the websocket", async () => {
+  const { url } = await start();
+  const polling = await rawPolling(url);
+  await connect(polling, await authOf(url));
+  const onWebSockets = () => metric(url, 'amper_connections{transport="websocket"}');
+  expect(await onWebSockets()).toBe(0);
+  const ws = await rawWebSocket(engineUrl(url, "websocket", polling.sid));
+  await ws.send("2probe");
+  expect(await ws.next()).toBe("3probe");
+  await ws.send("5");
+  await until("the connection has moved", async () => (await onWebSockets()) === 1);
+  await expectNotified(url, "moved", [{ ...ws, sid: polling.sid }]);
+  await ws.send(packetOf(await authOf(url)));
+  expect(await ws.ended()).toEqual([]);
+  await noSessions(url);
+});
+
+test("a token is read from auth alone, not from a header or a cookie of the handshake", async () => {
+  const { url } = await start();
+  const { token } = await authorize(url, "?keycloakID=alice");
+  const headers = { Authorization: `Bearer ${token}`, Cookie: `token=${token}; keycloakID=alice; channel=msf` };
+  const { sid } = parseOpen(await (await fetch(engineUrl(url, "polling"), { headers })).text());
+  const session = engineUrl(url, "polling", sid);
+  await fetch(session, { method: "POST", headers, body: '40{"keycloakID":"alice","channel":"msf"}' });
+  expect(refused(await (await fetch(session, { headers })).text())).toBe("token_missing");
+});
 
 /** Answers heartbeats for as long as there are any. Returns what came. */
 async function answerUntilEnd(raw: Raw): Promise<string[]> {

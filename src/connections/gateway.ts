@@ -7,7 +7,7 @@ import { closings, refusals, type ClosingCode, type RefusalCode } from "../model
 import type { BunWebSocket, Connection, EngineSocket } from "./connection.ts";
 import { armExpiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
-import { limitPackets } from "./packets.ts";
+import { limitPackets, limitProbes } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 
@@ -220,7 +220,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
 
   return {
     handle: (req, server) => engine.handleRequest(req, server),
-    websocket: {
+    websocket: limitProbes({
       open(ws) {
         unmatched.set(ws.data.transport, ws);
         engine.onWebSocketOpen(ws);
@@ -232,7 +232,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
         unmatched.delete(ws.data.transport);
         engine.onWebSocketClose(ws, code, reason);
       },
-    },
+    }),
     close,
     closeAll: () => engine.close(),
     get sessions() {

@@ -39,11 +39,20 @@ export function createHandshake(
         detail: "`transport` has to be what the request is: polling, or websocket.",
       });
     }
-    if (!query.has("sid")) admit();
+    if (!query.get("sid")) admit();
     if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
-    const response = await needs.handle(req.method === "POST" ? await bounded(req) : req, server);
+    const response = await handled(req.method === "POST" ? await bounded(req) : req, server);
     return response.status < 400 ? response : refuse(response);
   };
+
+  async function handled(req: Request, server: Parameters<Handle>[1]): Promise<Response> {
+    try {
+      return await needs.handle(req, server);
+    } catch (error) {
+      if (!req.signal.aborted) throw error;
+      throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
+    }
+  }
 
   function admit(): void {
     if (needs.isDraining()) throw new Problem("draining");

@@ -1,4 +1,4 @@
-import type { EngineSocket } from "./connection.ts";
+import type { BunWebSocket, EngineSocket } from "./connection.ts";
 
 const packetsPerInterval = 100;
 
@@ -15,4 +15,22 @@ export function limitPackets(
     if (type === "message") options.onMessage();
     if (++count > packetsPerInterval) conn.close();
   });
+}
+
+/**
+ * A client probes a websocket once. bun-engine starts a timer with each probe and stops only the last, so that every other
+ * would run, and hold its session, until the process ends; and what a probing websocket says is not counted as above.
+ */
+export function limitProbes<H extends { message(ws: BunWebSocket, message: string | Buffer): void }>(handlers: H): H {
+  const probed = new WeakSet<object>();
+  return {
+    ...handlers,
+    message(ws: BunWebSocket, message: string | Buffer) {
+      if (message === "2probe") {
+        if (probed.has(ws.data.transport)) return ws.close();
+        probed.add(ws.data.transport);
+      }
+      handlers.message(ws, message);
+    },
+  };
 }

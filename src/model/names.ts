@@ -4,7 +4,8 @@ import * as v from "valibot";
 export const KeycloakId = v.pipe(
   v.string("a keycloakID must be a string"),
   // Not only UUIDs: a federated user's id is `f:<provider>:<username>`, in any script.
-  v.regex(/^[^\p{C}\p{Z}]{1,128}$/u, "a keycloakID has 1–128 printable characters and no spaces"),
+  // (Nor U+FFFD, which stands for bytes that were none: two ids could become one.)
+  v.regex(/^[^\p{C}\p{Z}\ufffd]{1,128}$/u, "a keycloakID has 1–128 printable characters and no spaces"),
   v.brand("KeycloakId"),
 );
 export type KeycloakId = v.InferOutput<typeof KeycloakId>;

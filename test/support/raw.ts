@@ -22,10 +22,10 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-/** The value of a metric without labels. */
+/** The value of a metric; one with labels is named with them, as it stands in the exposition. */
 export async function metric(url: string, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+  return Number(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, "m").exec(text)?.[1]);
 }
 
 export const noSessions = (url: string): Promise<void> =>
