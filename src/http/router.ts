@@ -69,14 +69,16 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
       else needs.onCrash(error, id);
       response = problem(error);
     }
+    const waits = route?.any !== undefined;
+    if (waits && response.status === 200 && req.headers.has("upgrade")) {
+      // A websocket: its 101 is gone, and nobody will ever see this answer.
+      needs.onAnswered({ route: name, status: 101, seconds: undefined });
+      return response;
+    }
     response.headers.set("X-Request-Id", id);
     if (route?.cors === true && req.method !== "OPTIONS") needs.cors.mark(req, response.headers);
-    const waits = route?.any !== undefined;
-    needs.onAnswered({
-      route: name,
-      status: waits && req.headers.has("upgrade") && response.ok ? 101 : response.status,
-      seconds: waits ? undefined : (performance.now() - started_ms) / 1000,
-    });
+    const seconds = waits ? undefined : (performance.now() - started_ms) / 1000;
+    needs.onAnswered({ route: name, status: response.status, seconds });
     return response;
   }
 
