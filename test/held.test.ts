@@ -9,7 +9,7 @@ import { Channel, KeycloakId } from "../src/model/names.ts";
 import { Problem } from "../src/model/problem.ts";
 import { createHeld } from "../src/notify/held.ts";
 import { launch } from "./support/binary.ts";
-import { closePages, connected, next, notify, post, transports, type Page } from "./support/client.ts";
+import { authorize, closePages, connected, next, notify, post, transports, type Page } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
 import { apiKey, start } from "./support/service.ts";
@@ -151,6 +151,31 @@ describe("for whom it is held", () => {
     await untilHeld(url, 1);
     const there = await connected(url, "alice", "b2b");
     expect(await all(url, there, "alice")).toEqual(["b2b only"]);
+  });
+
+  test("until a heartbeat that was sent after it is answered: the late answer to an earlier one confirms nothing", async () => {
+    const { url } = await start(beating);
+    const { token } = await authorize(url);
+    let engine = `${url}/socket.io/?EIO=4&transport=polling`;
+    let packets: string[] = [];
+    const send = (body: string) => fetch(engine, { method: "POST", body });
+    /** The next packet, from a poll where none is left of the last one. */
+    async function packet(): Promise<string> {
+      while (packets.length === 0) packets = (await (await fetch(engine)).text()).split("\u001e");
+      return packets.shift() ?? "";
+    }
+    const { sid } = v.parse(v.object({ sid: v.string() }), JSON.parse((await packet()).slice(1)));
+    engine += `&sid=${sid}`;
+    await send(`40${JSON.stringify({ token, keycloakID: "alice", channel: "msf" })}`);
+    expect(await packet()).toStartWith("40");
+    expect(await packet()).toBe("2");
+    await notify(url, { msg: "after the heartbeat", keycloak: "alice", ttl: 60 });
+    expect(await packet()).toStartWith('42["notification","after the heartbeat"');
+    await send("3");
+    expect(await packet()).toBe("2");
+    expect(await metric(url, "amper_held")).toBe(1);
+    await send("3");
+    await untilHeld(url, 0);
   });
 
   test("within what the key may reach", async () => {

@@ -318,7 +318,7 @@ describe("Idempotency-Key over a restart", () => {
     // A disk on which the first entry of all fails, as long as it is this one.
     const db = new Database(path);
     db.run(`CREATE TRIGGER full BEFORE INSERT ON entries
-            WHEN NEW.json = '"fails"' AND (SELECT next_sequence FROM state) = 1
+            WHEN NEW.json = '"fails"' AND NOT EXISTS (SELECT 1 FROM entries)
             BEGIN SELECT RAISE(ABORT, 'no space'); END`);
     db.close();
     const { url } = await start(env);

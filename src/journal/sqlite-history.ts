@@ -33,14 +33,17 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
     .query<{ next_sequence: number; trimmed_to: number; token_secret: string }, []>("SELECT * FROM state")
     .get();
   if (state === null) throw new Error("the journal has no state");
-  db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(state.next_sequence, randomEpoch());
+  const newest = db.query<{ sequence: number | null }, []>("SELECT max(sequence) AS sequence FROM entries").get();
+  // Rows are deleted only together with an update of the state, so the greater of the two was never given out.
+  const next = Math.max(state.next_sequence, (newest?.sequence ?? 0) + 1);
+  db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(next, randomEpoch());
 
   const tooOld = db
     .query<{ sequence: number | null }, [number]>("SELECT max(sequence) AS sequence FROM entries WHERE time_ms < ?")
     .get(now_ms - keep.window_ms)?.sequence;
   const trimmedTo = Math.max(state.trimmed_to, tooOld ?? 0);
   // What became too old while nobody was here: trimming goes on after it, and would never come back for it.
-  db.query("UPDATE state SET trimmed_to = ?").run(trimmedTo);
+  db.query("UPDATE state SET trimmed_to = ?, next_sequence = ?").run(trimmedTo, next);
   db.query(
     `DELETE FROM held WHERE
        (SELECT time_ms + ttl_seconds * 1000 FROM entries WHERE entries.sequence = held.sequence) <= ?`,
@@ -53,7 +56,7 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
   db.query(
     `DELETE FROM epochs WHERE first < ?2 AND first < (SELECT max(first) FROM epochs
        WHERE first <= min(?1, (SELECT coalesce(min(sequence), ?1) FROM held)))`,
-  ).run(trimmedTo, state.next_sequence);
+  ).run(trimmedTo, next);
   const epochs = db.query<Epoch, []>("SELECT first, epoch FROM epochs ORDER BY first, rowid").all();
   const toEntry = (row: Row) => entryOf(row, epochs);
 

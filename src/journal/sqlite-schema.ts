@@ -9,7 +9,7 @@ const applicationId = 0x414d5052;
 const migrations = [
   `CREATE TABLE state (
      one INTEGER PRIMARY KEY CHECK (one = 1),
-     next_sequence INTEGER NOT NULL, -- stored, and never derived from the rows that are left
+     next_sequence INTEGER NOT NULL, -- at least; kept up with when rows are deleted, so that none is ever given out twice
      trimmed_to INTEGER NOT NULL,    -- up to here notifications are gone, but for held ones
      token_secret TEXT NOT NULL
    ) STRICT;

@@ -36,7 +36,6 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
 
   const sql = {
     insert: db.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)"),
-    advance: db.prepare("UPDATE state SET next_sequence = ?"),
     hold: db.prepare("INSERT INTO held VALUES (?, ?)"),
     memo: db.prepare("INSERT OR REPLACE INTO memos VALUES (?, ?, ?, ?, ?, NULL)"),
     complete: db.prepare("UPDATE memos SET receipt = ? WHERE scope = ? AND key = ?"),
@@ -52,9 +51,11 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       `DELETE FROM entries WHERE sequence > ? AND sequence <= ? AND kind = 'notification'
        AND NOT EXISTS (SELECT 1 FROM held WHERE held.sequence = entries.sequence)`,
     ),
-    trimmed: db.prepare("UPDATE state SET trimmed_to = ?"),
+    trimmed: db.prepare("UPDATE state SET trimmed_to = ?, next_sequence = ?"),
     oldMemos: db.prepare("DELETE FROM memos WHERE time_ms < ?"),
-    oldRevocations: db.prepare("DELETE FROM entries WHERE kind = 'revocation' AND time_ms < ?"),
+    oldRevocations: db.prepare(
+      "DELETE FROM entries WHERE kind = 'revocation' AND time_ms < ? AND sequence <= (SELECT trimmed_to FROM state)",
+    ),
     probe: db.prepare("UPDATE state SET one = 1"),
   };
 
@@ -131,7 +132,6 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       if (ttl_seconds > 0) for (const user of target.users ?? []) sql.hold.run(sequence, user);
     }
     if (memo !== undefined) sql.memo.run(memo.scope, memo.key, memo.fingerprint, cursor, time_ms);
-    sql.advance.run(sequence + 1);
     return { ...draft, sequence, cursor, time_ms };
   }
 
@@ -200,7 +200,7 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       attempt(() => {
         if (to > from) {
           sql.trim.run(from, to);
-          sql.trimmed.run(to);
+          sql.trimmed.run(to, next);
         }
         sql.oldMemos.run(now() - memoLife_ms);
         sql.oldRevocations.run(now() - options.revocations_ms);

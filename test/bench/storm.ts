@@ -73,12 +73,15 @@ async function storm(ours: Peer, others: number): Promise<number> {
   const second = await start(ours);
   const back = createPages(second.port, events);
   const before = cpuSeconds(second.pid);
+  const closers: (() => void)[] = [];
   await each(returning, async (identity) => {
-    const { pid } = await back.open(identity);
+    const { close, pid } = await back.open(identity);
+    closers.push(close);
     if (pid !== identity.pid) fail("a page was not recovered");
   });
   await allBack;
   const cpu = cpuSeconds(second.pid) - before;
+  for (const close of closers) close();
   await second.stop();
   return (cpu * 1e6) / PAGES;
 }
