@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { connect } from "node:net";
 import { connected, next, page, transports } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
@@ -277,4 +278,27 @@ describe("connections", () => {
       await expectProblem(await fetch(`${url}/connections/${name}`, { headers: withKey }), "invalid_request");
     }
   });
+});
+
+test("HTTP/1.0 without a Host, as balancers' health checks speak it, is answered; Socket.IO is not", async () => {
+  const { url } = await start();
+  const ask = (path: string) =>
+    new Promise<string>((resolve) => {
+      let answer = "";
+      const socket = connect(Number(new URL(url).port), "127.0.0.1", () =>
+        socket.write(`GET ${path} HTTP/1.0\r\n\r\n`),
+      );
+      socket.on("data", (data) => (answer += String(data)));
+      socket.on("close", () => resolve(answer));
+    });
+  expect(await ask("/health/live")).toContain("200 OK");
+  expect(await ask("/socket.io/?EIO=4&transport=polling")).toContain("400 Bad Request");
+});
+
+test("an offer of h2c, as curl --http2 makes it, does not disturb polling", async () => {
+  const { url } = await start();
+  const response = await fetch(`${url}/socket.io/?EIO=4&transport=polling`, {
+    headers: { Connection: "Upgrade, HTTP2-Settings", Upgrade: "h2c", "HTTP2-Settings": "AAMAAABkAAQCAAAAAAIAAAAA" },
+  });
+  expect(response.status).toBe(200);
 });

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { Problem } from "../model/problem.ts";
 import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
+import type { AccessToken } from "./keycloak.ts";
 import type { Claims, Tokens } from "./tokens.ts";
 
 /** A WS token of a front service, as configured. */
@@ -8,14 +9,6 @@ export interface WsToken {
   readonly name: string;
   readonly channels: Channels;
   readonly require_bound_tokens: boolean;
-}
-
-/** A verified Keycloak access token. `roles` has realm roles as `name` and client roles as `client:name`. */
-export interface AccessToken {
-  readonly user: KeycloakId;
-  readonly issuedAt_ms: number;
-  readonly client: string | null;
-  readonly roles: ReadonlySet<string>;
 }
 
 /** Who may join a channel; an empty list asks nothing. */

@@ -25,10 +25,11 @@ const maxPayloadBytes = 1_000_000;
 export function createHandshake(
   needs: HandshakeNeeds,
 ): (req: Request, server: Parameters<Handle>[1], url: URL) => Promise<Response> {
-  // Bun's own limit is 255.
-  const poll_seconds = Math.min(255, Math.ceil(needs.longestPoll_ms / 1000) + 1);
+  // Bun counts in steps of 4 s, so that a timeout may come as much too early; and no further than 255.
+  const poll_seconds = Math.min(255, Math.ceil(needs.longestPoll_ms / 1000) + 5);
 
   return async function handshake(req, server, url) {
+    if (!URL.canParse(req.url)) throw new Problem("invalid_request", { detail: "A Host header is needed here." });
     // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
     if (!needs.allowsOrigin(req)) throw new Problem("origin_forbidden");
     const query = url.searchParams;
@@ -40,6 +41,8 @@ export function createHandshake(
       });
     }
     if (!query.get("sid")) admit();
+    // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
+    if (!upgrades) req.headers.delete("upgrade");
     if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
     const response = await handled(req.method === "POST" ? await bounded(req) : req, server);
     return response.status < 400 ? response : refuse(response);

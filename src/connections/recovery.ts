@@ -41,7 +41,7 @@ const Resume = v.fallback(v.object({ pid: v.optional(v.string()), offset: v.opti
 const Pid = /^([a-z0-9]{1,32}-\d{1,15})\.([\w-]{12})\.([a-z0-9]{1,13})\.([a-z0-9]{1,13})$/;
 
 /**
- * Recovery for stock Socket.IO clients (DESIGN 2.4), from the `pid` and `offset` that they send. Neither proves anything:
+ * Recovery for stock Socket.IO clients, from the `pid` and `offset` that they send. Neither proves anything:
  * they only say where to start, for an identity that the token has proven. Any doubt is "not recovered", never a hole.
  */
 export function createRecovery(

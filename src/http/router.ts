@@ -56,8 +56,8 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
   async function answer(req: Request, server: Bun.Server<Socket>): Promise<Response> {
     const started_ms = performance.now();
     const id = requestId(req.headers);
-    // A hostile Host header makes an address that is none.
-    const url = URL.parse(req.url);
+    // A hostile Host header makes an address that is none; HTTP/1.0, as balancers' checks speak it, needs no Host.
+    const url = URL.parse(req.url, req.headers.has("host") ? undefined : "http://localhost");
     const { name, route, rest } = find(url?.pathname ?? "");
     let response: Response;
     try {

@@ -6,4 +6,6 @@ import "./binary.ts";
 import "./client.ts";
 import "./folder.ts";
 import "./proxy.ts";
+import "./raw.ts";
+// The last: a service that stops waits for those who are still connected.
 import "./service.ts";
