@@ -109,15 +109,13 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
   async function dispatch(route: Route<Socket> | undefined, exchange: Exchange<Socket>): Promise<Response> {
     if (route === undefined) throw new Problem("not_found");
     const { req } = exchange;
-    const allowed = methodsOf(route).join(", ");
-    if (req.method === "OPTIONS") {
-      return route.cors === true ? needs.cors.preflight(req, allowed) : respond(204, null, "", { Allow: allowed });
-    }
     const handler = route.any ?? handlerFor(route, req.method);
-    if (handler === undefined) {
+    if (handler !== undefined && req.method !== "OPTIONS") return handler(exchange);
+    const allowed = methodsOf(route).join(", ");
+    if (req.method !== "OPTIONS") {
       throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
     }
-    return handler(exchange);
+    return route.cors === true ? needs.cors.preflight(req, allowed) : respond(204, null, "", { Allow: allowed });
   }
 
   return { answer, idle };
