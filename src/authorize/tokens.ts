@@ -34,8 +34,8 @@ const Payload = v.object({
 
 /**
  * Websocket tokens: JWTs (RFC 7519), HS256. Signed and verified in place with `node:crypto` instead of with jose, because
- * verification has to be synchronous: it happens in the same step that registers the connection, with no moment in between
- * in which a revocation could slip through. (It is also twenty times cheaper, and a restart makes everybody reconnect.)
+ * verification has to be synchronous: while an asynchronous one is under way, connections close, second CONNECTs arrive and
+ * users are revoked. (It is also twenty times cheaper, and a restart makes everybody reconnect.)
  *
  * @param secrets at least one, each ≥ 32 bytes (RFC 7518 3.2): the first signs, all verify.
  */

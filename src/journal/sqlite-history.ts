@@ -34,7 +34,7 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
     .get();
   if (state === null) throw new Error("the journal has no state");
   const newest = db.query<{ sequence: number | null }, []>("SELECT max(sequence) AS sequence FROM entries").get();
-  // Rows are deleted only together with an update of the state, so the greater of the two was never given out.
+  // A row goes only once `trimmed_to` has passed it, and with that the next sequence is stored: none is given out twice.
   const next = Math.max(state.next_sequence, (newest?.sequence ?? 0) + 1);
   db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(next, randomEpoch());
 

@@ -7,7 +7,7 @@ export const refusals = {
   token_invalid: "auth.token is not a token of this service: get one from GET /authorize",
   token_expired: "auth.token has expired: get a new one from GET /authorize",
   revoked: "auth.token was revoked: the user has to log in again",
-  keycloak_missing: "auth.keycloakID is missing: send the user's Keycloak id",
+  keycloak_missing: "auth.keycloakID is missing or not one: send the user's Keycloak id, the sub of his tokens",
   keycloak_mismatch: "auth.keycloakID is not the user to whom auth.token was issued",
   channel_missing: "auth.channel is missing: send the name of the application's channel",
   channel_invalid: "auth.channel is not a channel name: 1–64 characters out of A–Z a–z 0–9 . _ -",

@@ -2,10 +2,10 @@
  * Loaded before all tests (bunfig.toml), so that what these modules do after each test is done in every file. Loaded by a
  * test file first, their hooks would belong to that file alone.
  */
+// First, for hooks run in this order: a service that stops waits for the raw sessions that are still open.
+import "./raw.ts";
 import "./binary.ts";
 import "./client.ts";
 import "./folder.ts";
 import "./proxy.ts";
-import "./raw.ts";
-// The last: a service that stops waits for those who are still connected.
 import "./service.ts";
