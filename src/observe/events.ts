@@ -80,3 +80,5 @@ export function createEvents(log: Log, metrics: () => Metrics) {
     },
   };
 }
+
+export type Events = ReturnType<typeof createEvents>;

@@ -1,0 +1,115 @@
+import { createBeat } from "../connections/beat.ts";
+import { createConfirmation } from "../connections/confirmation.ts";
+import type { Connection } from "../connections/connection.ts";
+import { drain, drainPolling } from "../connections/drain.ts";
+import { createFanout, type Fanout } from "../connections/fanout.ts";
+import { createGateway, type Gateway } from "../connections/gateway.ts";
+import { createRecovery } from "../connections/recovery.ts";
+import { createRegistry, type Registry } from "../connections/registry.ts";
+import type { Entry, Outcome } from "../model/entry.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Access } from "./access.ts";
+import type { Store } from "./store.ts";
+
+/** Everybody who is connected to this node. */
+export interface Connections {
+  readonly registry: Registry<Connection>;
+  readonly fanout: Fanout;
+  readonly gateway: Gateway;
+  /** Hands an entry of the journal to the connections that it is for, in the step in which it came. */
+  readonly follow: (entry: Entry) => Outcome;
+  /** Ends what cannot live without a listener. */
+  drainPolling(): Promise<void>;
+  /** Ends all, evenly over `drain_seconds`. */
+  drain(): Promise<void>;
+  stop(): void;
+}
+
+export function createConnections(
+  settings: Settings,
+  options: {
+    events: Events;
+    now: () => number;
+    store: Store;
+    access: Access;
+    publish: (topic: string, frame: string) => number;
+  },
+): Connections {
+  const { events, now, access, publish } = options;
+  const { window, held } = options.store;
+  const registry = createRegistry<Connection>();
+  const fanout = createFanout({
+    registry,
+    publish,
+    backlogBytes: settings.backlog_bytes,
+    onOverflow(connection) {
+      events.overflowed(connection);
+      gateway.close(connection, "overloaded");
+    },
+    onHeldWritten: (connection) => confirmation.watch(connection),
+  });
+  const confirmation = createConfirmation({
+    head: () => window.last,
+    confirm: ({ user, channel }, upTo) => held.confirm(user, channel, upTo),
+    isWaiting: ({ user, channel }) => held.waiting(user, channel).length > 0,
+  });
+  const beat = createBeat({
+    every_ms: (settings.journal_window_seconds * 1000) / 5,
+    everyBytes: settings.journal_window_bytes / 5,
+    head: window.head,
+    announce: fanout.announce,
+  });
+  const gateway = createGateway({
+    admit: access.admit,
+    isRevoked: access.revocations.isRevoked,
+    resume: createRecovery({
+      head: window.head,
+      last: () => window.last,
+      locate: window.locate,
+      since: window.since,
+      limitBytes: settings.backlog_bytes / 2,
+    }),
+    waiting(user, channel, confirmed) {
+      if (confirmed !== undefined) held.confirm(user, channel, confirmed);
+      return held.waiting(user, channel);
+    },
+    registry,
+    fanout,
+    limits: {
+      connectionsPerUser: settings.max_connections_per_user,
+      connectTimeout_ms: settings.connect_timeout_ms,
+      pingInterval_ms: settings.ping_interval_ms,
+      pingTimeout_ms: settings.ping_timeout_ms,
+    },
+    now,
+    on: events.connections,
+  });
+
+  function follow(entry: Entry): Outcome {
+    window.add(entry);
+    beat.moved(entry);
+    if (entry.kind === "notification") {
+      if (entry.ttl_seconds > 0) held.add(entry);
+      return fanout.deliver(entry);
+    }
+    access.revocations.revoke(entry.user, entry.before_ms);
+    const connections = [...registry.ofUser(entry.user)];
+    for (const connection of connections) gateway.close(connection, "revoked");
+    return { connections: connections.length, offline: [] };
+  }
+
+  const { close } = gateway;
+  return {
+    registry,
+    fanout,
+    gateway,
+    follow,
+    drainPolling: () => drainPolling({ registry, close }),
+    drain: () => drain({ registry, close, seconds: settings.drain_seconds }),
+    stop() {
+      gateway.closeAll();
+      beat.stop();
+    },
+  };
+}

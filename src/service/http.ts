@@ -1,0 +1,97 @@
+import { createSecret } from "../authorize/secrets.ts";
+import type { BunWebSocket } from "../connections/connection.ts";
+import { presence, totals } from "../connections/directory.ts";
+import { createHandshake } from "../connections/handshake.ts";
+import { readText } from "../http/body.ts";
+import { createCors } from "../http/cors.ts";
+import { createRouter, type Router } from "../http/router.ts";
+import { createRoutes } from "../http/routes.ts";
+import type { KeycloakId } from "../model/names.ts";
+import { createIdempotency } from "../notify/idempotency.ts";
+import { createNotify } from "../notify/notify.ts";
+import { parseReceipt } from "../notify/receipt.ts";
+import type { Events } from "../observe/events.ts";
+import { ready } from "../observe/health.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Access } from "./access.ts";
+import type { Connections } from "./connections.ts";
+import type { Store } from "./store.ts";
+
+type SocketData = BunWebSocket["data"];
+
+/** What is answered at which address. */
+export function createHttp(
+  settings: Settings,
+  options: {
+    events: Events;
+    now: () => number;
+    store: Store;
+    access: Access;
+    connections: Connections;
+    metrics: Metrics;
+    isDraining: () => boolean;
+  },
+): Router<SocketData> {
+  const { events, now, access, metrics, isDraining } = options;
+  const { journal, held } = options.store;
+  const { registry, fanout, gateway } = options.connections;
+  const { findApiKey, knows } = access;
+  const { metrics_token } = settings;
+  const cors = createCors(settings.cors_origins);
+
+  const notify = createNotify({
+    findApiKey,
+    knows,
+    reserve: held.reserve,
+    append: journal.append,
+    once: createIdempotency({
+      recall: journal.recall,
+      complete: ({ scope, key }, receipt) => journal.complete({ scope, key }, receipt),
+      parse: parseReceipt,
+    }),
+    count: fanout.count,
+    onAccepted: events.notified,
+  });
+
+  async function disconnect(user: KeycloakId, by: { key: string; id: string }): Promise<object> {
+    const { outcome } = await journal.append({ kind: "revocation", user, before_ms: now() });
+    events.revoked(user, outcome, by);
+    return { keycloakID: user, disconnected: outcome.connections };
+  }
+
+  return createRouter<SocketData>({
+    routes: createRoutes<SocketData>({
+      authorize: access.authorize,
+      notify,
+      socketIo: createHandshake({
+        handle: gateway.handle,
+        sessions: () => gateway.sessions,
+        maxSessions: settings.max_connections,
+        isDraining,
+        allowsOrigin: cors.allows,
+        readText,
+        longestPoll_ms: settings.ping_interval_ms + settings.ping_timeout_ms,
+      }),
+      findApiKey,
+      totals: (within) => totals(registry, within),
+      presence: (user, within) => presence(registry, user, within),
+      disconnect,
+      ready: () =>
+        ready([
+          { name: "draining", status: isDraining() ? "unavailable" : "ok" },
+          { name: "journal", ...journal.health() },
+          ...access.health(),
+        ]),
+      metrics,
+      metricsAccess: {
+        open: settings.metrics_open,
+        isToken: metrics_token === undefined ? undefined : createSecret(metrics_token),
+      },
+      maxBodyBytes: settings.max_body_bytes,
+    }),
+    cors,
+    trustProxyHops: settings.trust_proxy_hops,
+    ...events.http,
+  });
+}
