@@ -2,7 +2,8 @@ import { listen } from "./http/listen.ts";
 import { createEvents } from "./observe/events.ts";
 import type { Log } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
-import { createAccess } from "./service/access.ts";
+import { createRevoker } from "./revocations/revoke.ts";
+import { createAccess, longestCredential_ms } from "./service/access.ts";
 import { createConnections } from "./service/connections.ts";
 import { createHttp } from "./service/http.ts";
 import { openStore } from "./service/store.ts";
@@ -14,6 +15,11 @@ const farewell_ms = 1000;
 
 export interface Service {
   readonly url: string;
+  /**
+   * Takes on the API keys, WS tokens and channel rules of these settings, and ends the connections that rest on one that is
+   * gone; tells how many.
+   */
+  reload(settings: Settings): number;
   /** Not ready, no new connections; ends the live ones over `drain_seconds`, then everything. */
   stop(): Promise<void>;
 }
@@ -28,15 +34,23 @@ export async function startService(
 ): Promise<Service> {
   let draining = false;
   const events = createEvents(log, () => metrics);
-  const revocations_ms = settings.token_ttl_seconds * 1000;
+  const revocations_ms = longestCredential_ms(settings);
   const store = await openStore(settings, { events, now, revocations_ms });
   const { journal, window, held } = store;
-  const access = createAccess(settings, { events, now, history: journal.history, revocations_ms });
+  const access = createAccess(settings, { events, now, history: journal.history });
   const publish = (topic: string, frame: string) => server.publish(topic, frame);
   const connections = createConnections(settings, { events, now, store, access, publish });
   const { registry, fanout, gateway } = connections;
   // Every node follows the journal, this one too.
   journal.follow(connections.follow);
+  const revoker = createRevoker({
+    apply(revoked) {
+      access.revocations.add(revoked, now());
+      return connections.end(revoked);
+    },
+    append: journal.append,
+    onUnsaved: events.revocations.onUnsaved,
+  });
 
   const metrics = createMetrics(version, {
     sessions: () => gateway.sessions,
@@ -50,6 +64,8 @@ export async function startService(
     }),
     journalBytes: journal.sizeBytes,
     held: () => held,
+    revocations: () => ({ inForce: access.revocations.size, unsaved: revoker.unsaved }),
+    realms: access.realms,
   });
   const router = createHttp(settings, {
     events,
@@ -57,6 +73,7 @@ export async function startService(
     store,
     access,
     connections,
+    revoke: revoker.revoke,
     metrics,
     isDraining: () => draining,
   });
@@ -73,15 +90,24 @@ export async function startService(
     onCrash: events.http.onCrash,
   });
   access.start();
-  const tidying = setInterval(store.tidy, tidy_ms);
+  const tidying = setInterval(() => {
+    store.tidy();
+    access.revocations.tidy();
+  }, tidy_ms);
 
   return {
     url: server.url.origin,
+    reload(given) {
+      access.reload(given);
+      return connections.endRevoked();
+    },
     async stop() {
       draining = true;
       await connections.drainPolling();
       const empty = server.stop(false);
       await router.idle();
+      const lost = await revoker.stop();
+      if (lost > 0) events.revocations.lost(lost);
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
       await connections.drain();

@@ -25,7 +25,7 @@ for (const [name, options] of Object.entries(transports)) {
         queueMicrotask(() => (revoked = true));
         const now_ms = Date.now();
         const identity = { user: v.parse(KeycloakId, "alice"), channel: v.parse(Channel, "msf") };
-        return { ...identity, issuedAt_ms: now_ms, expiresAt_ms: now_ms + 60_000 };
+        return { ...identity, session: null, via: null, issuedAt_ms: now_ms, expiresAt_ms: now_ms + 60_000 };
       },
       isRevoked: () => revoked,
       resume: () => ({ pid: "p", recovered: false, cause: "first", missed: [], confirmed: undefined, since: 0 }),

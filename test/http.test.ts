@@ -42,7 +42,6 @@ test("what later versions bring says so", async () => {
   const { url } = await start();
   await expectProblem(await fetch(`${url}/openapi.json`), "not_available");
   await expectProblem(await fetch(`${url}/console`), "not_available");
-  await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST" }), "not_available");
 });
 
 test("a request keeps its X-Request-Id if that is harmless, and gets one if not", async () => {

@@ -86,6 +86,6 @@ describe("a Keycloak user", () => {
     await realm.stop();
     expect((await ask()).status).toBe(200);
     const metrics = await (await fetch(`${url}/metrics`)).text();
-    expect(metrics).toContain('amper_jwks_fetches_total{result="ok"} 1');
+    expect(metrics).toContain('amper_jwks_fetches_total{realm="keycloak",result="ok"} 1');
   });
 });

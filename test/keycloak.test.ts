@@ -24,6 +24,7 @@ async function setUp(given: { alg?: string; realm?: Partial<KeycloakRealm>; opti
       issuer: realm.issuer,
       audience: "amper-channels",
       clients: [],
+      logout_clients: [],
       algorithms: ["RS256", "PS256", "ES256"],
       ...given.realm,
     },
@@ -78,10 +79,11 @@ describe("an access token", () => {
   test("gives the user, the session, the client, the times, and the roles of realm and clients", async () => {
     const { keycloak, realm, clock } = await setUp();
     expect(await keycloak.verify(await realm.mint())).toEqual({
+      issuer: realm.issuer,
       user: expect.stringMatching(user),
       issuedAt_ms: clock.now(),
       expiresAt_ms: clock.now() + 5 * minute_ms,
-      sessionId: "0f8a4a5c-session",
+      session: expect.stringMatching("0f8a4a5c-session"),
       client: "msf-web",
       roles: new Set(["offline_access", "dispatcher", "msf-web:viewer", "account:view-profile"]),
     });
@@ -91,7 +93,7 @@ describe("an access token", () => {
     const { keycloak, realm } = await setUp();
     const none = { realm_access: undefined, resource_access: undefined, sid: undefined, azp: undefined };
     const access = await keycloak.verify(await realm.mint(none));
-    expect(access).toMatchObject({ sessionId: null, client: null, roles: new Set() });
+    expect(access).toMatchObject({ session: null, client: null, roles: new Set() });
   });
 
   test.each(["RS256", "PS256"])("may be signed with %s", async (alg) => {
@@ -176,7 +178,13 @@ describe("refuses a token", () => {
   test("signed with the realm's public key as an HMAC secret, even where HS256 is configured", async () => {
     const { keycloak, realm, clock } = await setUp({ alg: "RS256" });
     const careless = createKeycloak(
-      { issuer: realm.issuer, audience: "amper-channels", clients: [], algorithms: ["RS256", "HS256"] },
+      {
+        issuer: realm.issuer,
+        audience: "amper-channels",
+        clients: [],
+        logout_clients: [],
+        algorithms: ["RS256", "HS256"],
+      },
       { now: clock.now, schedule: clock.schedule },
     );
     cleanups.push(careless.stop);
@@ -314,7 +322,13 @@ test("a challenge stays one ASCII header, whatever is configured", async () => {
 });
 
 test("an audience of `account` cannot be configured", () => {
-  const realm = { issuer: "http://127.0.0.1:1", audience: "account", clients: [], algorithms: ["RS256"] };
+  const realm = {
+    issuer: "http://127.0.0.1:1",
+    audience: "account",
+    clients: [],
+    logout_clients: [],
+    algorithms: ["RS256"],
+  };
   expect(() => createKeycloak(realm)).toThrow(/cannot be `account`/);
 });
 

@@ -36,7 +36,10 @@ for (const [name, options] of Object.entries(transports)) {
         [{ ...good, token: "nonsense" }, "token_invalid"],
         [{ ...good, token: `${token}x` }, "token_invalid"],
         [{ ...good, token: "x".repeat(100_000) }, "token_invalid"],
-        [{ ...good, token: expired.issue({ user: null, channels: "*" }).token }, "token_expired"],
+        [
+          { ...good, token: expired.issue({ user: null, channels: "*", session: null, via: null }).token },
+          "token_expired",
+        ],
         [{ token, channel: "msf" }, "keycloak_missing"],
         [{ ...good, keycloakID: "bob" }, "keycloak_mismatch"],
         [{ ...good, keycloakID: ["alice"] }, "keycloak_mismatch"],

@@ -53,7 +53,13 @@ test("without any source every setting has its default", () => {
     token_secret: [],
     token_ttl_seconds: 36_000,
     require_bound_tokens: false,
-    keycloak: { audience: "amper-channels", clients: [], algorithms: ["RS256", "PS256", "ES256"] },
+    keycloak: {
+      audience: "amper-channels",
+      clients: [],
+      algorithms: ["RS256", "PS256", "ES256"],
+      logout_clients: [],
+      realms: new Map(),
+    },
     journal: { kind: "sqlite", path: "amper-channels.db" },
     journal_window_seconds: 300,
     journal_window_bytes: 67_108_864,
@@ -110,6 +116,7 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ],
     ["keycloak.audience", "account", "must not be account, which is in every token of the realm"],
     ["keycloak.clients", "a b", 'entry 1 must be a client id without spaces, not "a b"'],
+    ["keycloak.logout_clients", "msf-web,a b", 'entry 2 must be a client id without spaces, not "a b"'],
     [
       "keycloak.algorithms",
       "RS256,none,HS256",

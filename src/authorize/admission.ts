@@ -1,15 +1,8 @@
 import * as v from "valibot";
-import { allows, Channel, KeycloakId } from "../model/names.ts";
+import type { Admitted, Credential } from "../model/grant.ts";
+import { allows, Channel, KeycloakId, type Channels } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
 import type { Tokens } from "./tokens.ts";
-
-/** A page that may connect: who it is, where, and until when. */
-export interface Admitted {
-  readonly user: KeycloakId;
-  readonly channel: Channel;
-  readonly issuedAt_ms: number;
-  readonly expiresAt_ms: number;
-}
 
 export type Admit = (auth: unknown) => Admitted | RefusalCode;
 
@@ -21,7 +14,9 @@ const Auth = v.fallback(
 /** Judges the `auth` of a Socket.IO CONNECT. Synchronous on purpose: see tokens.ts. */
 export function createAdmission(needs: {
   verify: Tokens["verify"];
-  isRevoked: (user: KeycloakId, issuedAt_ms: number) => boolean;
+  isRevoked: (credential: Credential) => boolean;
+  /** What may be granted through a WS token or realm, by its id; undefined: it is not configured any more. */
+  channelsOf: (via: string) => Channels | undefined;
   knows: (channel: Channel) => boolean;
 }): Admit {
   return function admit(auth) {
@@ -36,10 +31,14 @@ export function createAdmission(needs: {
     if (isMissing(channel)) return "channel_missing";
     const name = v.safeParse(Channel, channel);
     if (!name.success) return "channel_invalid";
-    if (!needs.knows(name.output) || !allows(claims.channels, name.output)) return "channel_forbidden";
-    if (needs.isRevoked(user.output, claims.issuedAt_ms)) return "revoked";
-    const { issuedAt_ms, expiresAt_ms } = claims;
-    return { user: user.output, channel: name.output, issuedAt_ms, expiresAt_ms };
+    const { session, via, issuedAt_ms, expiresAt_ms } = claims;
+    // What may be granted now, and not only what might be when the token was issued.
+    const within = via === null ? "*" : needs.channelsOf(via);
+    if (within === undefined) return "revoked";
+    if (!needs.knows(name.output) || !allows(claims.channels, name.output) || !allows(within, name.output))
+      return "channel_forbidden";
+    const admitted = { user: user.output, channel: name.output, session, via, issuedAt_ms, expiresAt_ms };
+    return needs.isRevoked(admitted) ? "revoked" : admitted;
   };
 }
 

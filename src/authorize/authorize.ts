@@ -1,12 +1,14 @@
 import * as v from "valibot";
+import type { Credential } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
+import type { Grantors } from "./grantors.ts";
 import type { AccessToken } from "./keycloak.ts";
-import type { Claims, Tokens } from "./tokens.ts";
+import type { Hashed } from "./secrets.ts";
+import type { Claims, Grant, Tokens } from "./tokens.ts";
 
 /** A WS token of a front service, as configured. */
-export interface WsToken {
-  readonly name: string;
+export interface WsToken extends Hashed {
   readonly channels: Channels;
   readonly require_bound_tokens: boolean;
 }
@@ -28,13 +30,15 @@ export interface Authorization {
 
 export interface AuthorizeNeeds {
   readonly findWsToken: (secret: string) => WsToken | undefined;
+  readonly idOf: Grantors["idOf"];
   /** Undefined where no realm is configured. Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
   readonly verifyAccessToken: ((token: string) => Promise<AccessToken>) | undefined;
-  readonly isRevoked: (user: KeycloakId, issuedAt_ms: number) => boolean;
+  readonly isRevoked: (credential: Credential) => boolean;
+  readonly deadUpTo_ms: (user: KeycloakId) => number;
   readonly issue: Tokens["issue"];
   readonly requireBoundTokens: boolean;
-  /** Undefined: any channel, open to every user. */
-  readonly rules: ReadonlyMap<Channel, ChannelRule> | undefined;
+  /** The rules of a realm. Undefined: any channel, open to every user. */
+  readonly rulesOf: (issuer: string) => ReadonlyMap<Channel, ChannelRule> | undefined;
 }
 
 export type Authorize = (secret: string | undefined, query: URLSearchParams) => Promise<Authorization>;
@@ -54,36 +58,47 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
     return answer(forUser(await needs.verifyAccessToken(secret)));
   };
 
-  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Claims & { token: string } {
+  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Granted {
     if (user === null && (needs.requireBoundTokens || wsToken.require_bound_tokens)) {
       throw new Problem("unbound_forbidden", { detail: "Add ?keycloakID=… for the user whom the token is for." });
     }
-    return issue(user, wsToken.channels);
+    const notAfter_ms = wsToken.expires_at?.getTime();
+    return issue({
+      user,
+      channels: wsToken.channels,
+      session: null,
+      via: needs.idOf(`ws_token ${wsToken.sha256}`),
+      notAfter_ms,
+    });
   }
 
-  function forUser(access: AccessToken): Claims & { token: string } {
-    if (needs.isRevoked(access.user, access.issuedAt_ms)) {
-      throw new Problem("token_invalid", { detail: "The user's sessions were ended after this token was issued." });
+  function forUser({ user, session, issuedAt_ms, ...access }: AccessToken): Granted {
+    if (needs.isRevoked({ user, session, issuedAt_ms })) {
+      throw new Problem("token_invalid", { detail: "The user was logged out after this token was issued." });
     }
-    const channels = channelsOf(access);
+    const channels = channelsFor(access);
     if (channels.length === 0) {
       throw new Problem("no_channel", { detail: "The user's roles and client allow none of the channels." });
     }
-    return issue(access.user, channels);
+    return issue({ user, channels, session, via: needs.idOf(`realm ${access.issuer}`) });
   }
 
-  function channelsOf(access: AccessToken): Channels {
-    if (needs.rules === undefined) return "*";
-    return [...needs.rules].filter(([, rule]) => meets(access, rule)).map(([channel]) => channel);
+  function channelsFor(access: Pick<AccessToken, "issuer" | "roles" | "client">): Channels {
+    const rules = needs.rulesOf(access.issuer);
+    if (rules === undefined) return "*";
+    return [...rules].filter(([, rule]) => meets(access, rule)).map(([channel]) => channel);
   }
 
-  function issue(user: KeycloakId | null, channels: Channels): Claims & { token: string } {
-    const { token, claims } = needs.issue({ user, channels });
+  function issue(grant: Grant): Granted {
+    const after_ms = grant.user === null ? undefined : needs.deadUpTo_ms(grant.user);
+    const { token, claims } = needs.issue({ ...grant, after_ms });
     return { ...claims, token };
   }
 }
 
-function meets(access: AccessToken, rule: ChannelRule): boolean {
+type Granted = Claims & { readonly token: string };
+
+function meets(access: Pick<AccessToken, "roles" | "client">, rule: ChannelRule): boolean {
   const hasRole = rule.roles.length === 0 || rule.roles.some((role) => access.roles.has(role));
   const fromClient = rule.clients.length === 0 || (access.client !== null && rule.clients.includes(access.client));
   return hasRole && fromClient;
@@ -98,7 +113,7 @@ function boundTo(query: URLSearchParams): KeycloakId | null {
   throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
 }
 
-function answer(granted: Claims & { token: string }): Authorization {
+function answer(granted: Granted): Authorization {
   return {
     token: granted.token,
     expiresIn: (granted.expiresAt_ms - granted.issuedAt_ms) / 1000,

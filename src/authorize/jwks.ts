@@ -44,6 +44,8 @@ export interface Jwks {
   /** The keys to verify with, if the key `kid` is one of them. */
   readonly find: (kid: string) => Promise<LocalJWKSet | "unknown_key" | "unavailable">;
   readonly health: () => JwksHealth;
+  /** When the keys in use were fetched; undefined: there are none. */
+  readonly fetchedAt_ms: () => number | undefined;
   readonly start: () => Promise<void>;
   readonly stop: () => void;
 }
@@ -200,7 +202,7 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
     cancelTimer?.();
   }
 
-  return { find, health, start: refresh, stop };
+  return { find, health, fetchedAt_ms: () => usable()?.fetchedAt_ms, start: refresh, stop };
 }
 
 const Thrown = v.fallback(v.object({ name: v.optional(v.unknown()), code: v.optional(v.unknown()) }), {});

@@ -1,17 +1,30 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
-import { Channel, KeycloakId, type Channels } from "../model/names.ts";
+import { Channel, KeycloakId, SessionId, type Channels } from "../model/names.ts";
 
-/** What a websocket token says: who may connect (null: whoever the page says), where, and since and until when. */
-export interface Claims {
+/** For whom a websocket token is made. */
+export interface Grant {
+  /** Who may connect; null: whoever the page says. */
   readonly user: KeycloakId | null;
   readonly channels: Channels;
+  /** The Keycloak session of the access token; null: there is none. */
+  readonly session: SessionId | null;
+  /** Through what, by its opaque id (see grantors.ts). */
+  readonly via: string | null;
+  /** It ends with what it was made through. */
+  readonly notAfter_ms?: number | undefined;
+  /** It is newer than this, even within one millisecond, or by a clock that is behind: or else a revocation would meet it. */
+  readonly after_ms?: number | undefined;
+}
+
+/** What a websocket token says. */
+export interface Claims extends Omit<Grant, "notAfter_ms" | "after_ms"> {
   readonly issuedAt_ms: number;
   readonly expiresAt_ms: number;
 }
 
 export interface Tokens {
-  issue(grant: Pick<Claims, "user" | "channels">): { token: string; claims: Claims };
+  issue(grant: Grant): { token: string; claims: Claims };
   verify(token: string): Claims | "token_invalid" | "token_expired";
 }
 
@@ -27,6 +40,8 @@ const header = base64url(JSON.stringify({ alg: "HS256", typ: "JWT" }));
 const Payload = v.object({
   iss: v.literal(issuer),
   sub: v.optional(KeycloakId),
+  sid: v.optional(SessionId),
+  via: v.optional(v.string()),
   channels: v.union([v.literal("*"), v.array(Channel)]),
   iat: v.number(),
   exp: v.number(),
@@ -44,12 +59,15 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
   const [signing] = secrets;
   if (signing === undefined) throw new Error("a token secret is needed");
 
-  function issue(grant: Pick<Claims, "user" | "channels">): { token: string; claims: Claims } {
-    const issuedAt_ms = now();
-    const claims = { ...grant, issuedAt_ms, expiresAt_ms: issuedAt_ms + ttl_seconds * 1000 };
+  function issue({ notAfter_ms = Infinity, after_ms = -Infinity, ...grant }: Grant): { token: string; claims: Claims } {
+    const issuedAt_ms = Math.max(now(), after_ms + 1);
+    const expiresAt_ms = Math.min(notAfter_ms, issuedAt_ms + ttl_seconds * 1000);
+    const claims = { ...grant, issuedAt_ms, expiresAt_ms };
     const payload = {
       iss: issuer,
       ...(claims.user === null ? {} : { sub: claims.user }),
+      ...(claims.session === null ? {} : { sid: claims.session }),
+      ...(claims.via === null ? {} : { via: claims.via }),
       channels: claims.channels,
       // Milliseconds kept as a fraction (RFC 7519 2, NumericDate): a revocation in the same second must not be lost.
       iat: claims.issuedAt_ms / 1000,
@@ -68,11 +86,15 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
     if (!secrets.some((secret) => equal(Buffer.from(sign(signed, secret)), signature))) return "token_invalid";
     const payload = parse(signed.slice(header.length + 1));
     if (payload === undefined) return "token_invalid";
+    const issuedAt_ms = Math.round(payload.iat * 1000);
     const claims = {
       user: payload.sub ?? null,
       channels: payload.channels,
-      issuedAt_ms: Math.round(payload.iat * 1000),
-      expiresAt_ms: Math.round(payload.exp * 1000),
+      session: payload.sid ?? null,
+      via: payload.via ?? null,
+      issuedAt_ms,
+      // A `token_ttl_seconds` that was made shorter counts for what is out already: revocations are kept for no longer.
+      expiresAt_ms: Math.min(Math.round(payload.exp * 1000), issuedAt_ms + ttl_seconds * 1000),
     };
     return claims.expiresAt_ms <= now() ? "token_expired" : claims;
   }

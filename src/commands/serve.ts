@@ -2,7 +2,8 @@ import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
 import { sha256 } from "../settings/credentials.ts";
 import { makeKey } from "../settings/key_format.ts";
-import { loadSettings, missing, systemSources } from "../settings/load.ts";
+import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
+import { changedBeyondReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
 import { version } from "../version.ts";
@@ -21,26 +22,51 @@ ${settingsHelp()}`;
 export async function serve(args: readonly string[]): Promise<number> {
   const dev = args.includes("--dev");
   const own = args.filter((arg) => arg !== "--dev");
-  // In front of the user's own flags, of which the last one counts.
-  const loaded = loadSettings(systemSources(dev ? ["--host=127.0.0.1", "--journal=memory:", ...own] : own));
-  if (!loaded.ok) return fail(loaded.problems, loaded.isUsage ? 2 : 1);
   const trial = dev ? makeTrial() : undefined;
-  const settings = trial === undefined ? loaded.settings : withTrial(loaded.settings, trial);
+  const load = () => {
+    // In front of the user's own flags, of which the last one counts.
+    const loaded = loadSettings(systemSources(dev ? ["--host=127.0.0.1", "--journal=memory:", ...own] : own));
+    return loaded.ok && trial !== undefined ? { ...loaded, settings: withTrial(loaded.settings, trial) } : loaded;
+  };
+  const loaded = load();
+  if (!loaded.ok) return fail(loaded.problems, loaded.isUsage ? 2 : 1);
+  const { settings } = loaded;
   const lacking = missing(settings);
   if (lacking.length > 0) return fail(lacking);
 
   const log = createLog(settings.log_level, Date.now);
   for (const warning of loaded.warnings) log.warn("settings", { warning });
   catchCrashes(log);
-  let service: Service;
+  let service: Service | undefined;
+  let isAsked = false;
+  // From now on, because what it does by default is to end the process, even one that still waits for the journal.
+  process.on("SIGHUP", () => {
+    if (service === undefined) isAsked = true;
+    else reload(service, settings, load(), log);
+  });
   try {
     service = await startService(settings, { log });
   } catch (error) {
     return fail([explain(error, settings)]);
   }
+  if (isAsked) reload(service, settings, load(), log);
   log.info("listening", { url: service.url, version });
   if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
   return untilStopped(service, log);
+}
+
+/** Takes on the file's keys, tokens and channel rules. With a mistake in it, everything stays as it is. */
+function reload(service: Service, started: Settings, loaded: Loaded, log: Log): void {
+  if (!loaded.ok) {
+    for (const problem of loaded.problems) log.error("settings not reloaded", { problem });
+    return;
+  }
+  // Even if nobody is left who could come in: a key that has leaked must be dead whatever else.
+  for (const warning of [...loaded.warnings, ...missing(loaded.settings)]) log.warn("settings", { warning });
+  const connections = service.reload(loaded.settings);
+  log.info("settings reloaded", { connections });
+  const others = changedBeyondReload(started, loaded.settings);
+  if (others.length > 0) log.warn("settings that need a restart have changed", { settings: others.join(" ") });
 }
 
 function untilStopped(service: Service, log: Log): Promise<number> {

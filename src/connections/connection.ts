@@ -1,15 +1,12 @@
 import type { Socket as EngineSocket } from "@socket.io/bun-engine/dist/socket";
 import type { BunWebSocket } from "@socket.io/bun-engine/dist/transports/websocket";
 import type { Socket } from "socket.io";
-import type { Channel, KeycloakId } from "../model/names.ts";
+import type { Admitted } from "../model/grant.ts";
 
 export type { BunWebSocket, EngineSocket };
 
 /** One Socket.IO socket of one user on one channel. */
-export interface Connection {
-  readonly user: KeycloakId;
-  readonly channel: Channel;
-  readonly expiresAt_ms: number;
+export interface Connection extends Admitted {
   /** The client's name for its line of connections: it comes back with it. */
   readonly pid: string;
   readonly socket: Socket;

@@ -2,6 +2,7 @@ import { Server as Engine } from "@socket.io/bun-engine";
 import { Adapter } from "socket.io-adapter";
 import { Server, type Socket } from "socket.io";
 import type { NotificationEntry } from "../model/entry.ts";
+import type { Admitted } from "../model/grant.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import { closings, refusals, type ClosingCode, type RefusalCode } from "../model/refusal.ts";
 import type { BunWebSocket, Connection, EngineSocket } from "./connection.ts";
@@ -11,17 +12,10 @@ import { limitPackets, limitProbes } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 
-/** A page that may connect. */
-export interface Admitted {
-  readonly user: KeycloakId;
-  readonly channel: Channel;
-  readonly issuedAt_ms: number;
-  readonly expiresAt_ms: number;
-}
-
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
-  readonly isRevoked: (user: KeycloakId, issuedAt_ms: number) => boolean;
+  /** What was good at the check may have been revoked since. */
+  readonly isRevoked: (admitted: Admitted) => boolean;
   /** Where a client that connects continues. Asked in the step that writes its CONNECT. */
   readonly resume: (auth: unknown, user: KeycloakId, channel: Channel) => Resumption;
   /** What is held for the user on the channel, once what he is known to have is left out. */
@@ -166,15 +160,15 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     if (session === undefined || session.admitted === null || session.resumption === null)
       return void socket.disconnect(true);
     const { engine: conn, admitted, resumption } = session;
-    const { user, channel, expiresAt_ms } = admitted;
+    const { user, channel } = admitted;
     const { pid } = resumption;
     const ws = takeWebSocket(conn);
-    const connection: Connection = { user, channel, expiresAt_ms, pid, socket, engine: conn, ws, backlogBytes: 0 };
+    const connection: Connection = { ...admitted, pid, socket, engine: conn, ws, backlogBytes: 0 };
     if (session.leftBehind !== undefined) leave(session.leftBehind);
     session.leftBehind?.engine.close();
     forgetHandshake(connection, session);
     // A revocation may have come between the check and this step; it did not find the connection in the registry.
-    if (needs.isRevoked(user, admitted.issuedAt_ms)) return close(connection, "revoked");
+    if (needs.isRevoked(connection)) return close(connection, "revoked");
     byPid.set(pid, connection);
     const waiting = needs.waiting(user, channel, resumption.confirmed);
     fanout.replay(connection, resumption.recovered ? waiting.filter((e) => e.sequence <= resumption.since) : waiting);

@@ -1,8 +1,10 @@
-import type { Channel, KeycloakId } from "../model/names.ts";
+import type { Channel, KeycloakId, SessionId } from "../model/names.ts";
 
 export interface Member {
   readonly user: KeycloakId;
   readonly channel: Channel;
+  /** The Keycloak session; null: of none. */
+  readonly session: SessionId | null;
 }
 
 /** Who is connected where. Pure: it knows nothing of sockets. */
@@ -13,6 +15,8 @@ export interface Registry<M extends Member> {
   /** A user's connections: few, so a plain list. Not a copy: it changes while members come and go. */
   ofUser(user: KeycloakId): readonly M[];
   onChannel(channel: Channel): ReadonlySet<M>;
+  /** Those of one Keycloak session: the tabs of one browser, mostly. */
+  ofSession(session: SessionId): readonly M[];
   channels(): MapIterator<[Channel, ReadonlySet<M>]>;
   all(): Generator<M>;
   readonly size: number;
@@ -24,13 +28,13 @@ const nobody: ReadonlySet<never> = new Set<never>();
 export function createRegistry<M extends Member>(): Registry<M> {
   const byUser = new Map<KeycloakId, M[]>();
   const byChannel = new Map<Channel, Set<M>>();
+  const bySession = new Map<SessionId, M[]>();
   let size = 0;
 
   function add(member: M): void {
-    const list = byUser.get(member.user);
-    if (list?.includes(member) === true) return;
-    if (list === undefined) byUser.set(member.user, [member]);
-    else list.push(member);
+    if (byUser.get(member.user)?.includes(member) === true) return;
+    addTo(byUser, member.user, member);
+    if (member.session !== null) addTo(bySession, member.session, member);
     const set = byChannel.get(member.channel);
     if (set === undefined) byChannel.set(member.channel, new Set([member]));
     else set.add(member);
@@ -38,12 +42,8 @@ export function createRegistry<M extends Member>(): Registry<M> {
   }
 
   function remove(member: M): void {
-    const list = byUser.get(member.user);
-    const index = list?.indexOf(member) ?? -1;
-    if (list === undefined || index < 0) return;
-    // Emptied lists and sets go: names are chosen by strangers, and must not pile up.
-    if (list.length === 1) byUser.delete(member.user);
-    else list.splice(index, 1);
+    if (!removeFrom(byUser, member.user, member)) return;
+    if (member.session !== null) removeFrom(bySession, member.session, member);
     const set = byChannel.get(member.channel);
     set?.delete(member);
     if (set?.size === 0) byChannel.delete(member.channel);
@@ -59,6 +59,7 @@ export function createRegistry<M extends Member>(): Registry<M> {
     remove,
     ofUser: (user) => byUser.get(user) ?? [],
     onChannel: (channel) => byChannel.get(channel) ?? nobody,
+    ofSession: (session) => bySession.get(session) ?? [],
     channels: () => byChannel.entries(),
     all,
     get size() {
@@ -68,4 +69,20 @@ export function createRegistry<M extends Member>(): Registry<M> {
       return byUser.size;
     },
   };
+}
+
+function addTo<K, M>(lists: Map<K, M[]>, key: K, member: M): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [member]);
+  else list.push(member);
+}
+
+/** Emptied lists and sets go: names are chosen by strangers, and must not pile up. */
+function removeFrom<K, M>(lists: Map<K, M[]>, key: K, member: M): boolean {
+  const list = lists.get(key);
+  const index = list?.indexOf(member) ?? -1;
+  if (list === undefined || index < 0) return false;
+  if (list.length === 1) lists.delete(key);
+  else list.splice(index, 1);
+  return true;
 }

@@ -28,6 +28,7 @@ export interface RouteNeeds<Socket> {
   readonly totals: (within: Channels) => object;
   readonly presence: (user: KeycloakId, within: Channels) => object;
   readonly disconnect: (user: KeycloakId, by: { key: string; id: string }) => Promise<object>;
+  readonly logout: (body: string, requestId: string) => Promise<void>;
   readonly ready: () => object;
   readonly metrics: { readonly contentType: string; scrape(): Promise<string> };
   readonly metricsAccess: { readonly open: boolean; readonly isToken: ((secret: string) => boolean) | undefined };
@@ -58,7 +59,7 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, needs.ready()) },
     "/metrics": { GET: async (exchange) => scrape(exchange) },
-    "/backchannel-logout": { POST: notAvailable },
+    "/backchannel-logout": { POST: async ({ req, id }) => logout(req, id) },
     "/openapi.json": { GET: notAvailable },
     "/console": { GET: notAvailable },
   };
@@ -68,6 +69,16 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     const readBody = () => readText(req, needs.maxBodyBytes);
     const { receipt, replayed } = await needs.notify({ id, apiKey: headerKey(headers), headers, readText: readBody });
     return json(200, receipt, replayed ? { "Idempotent-Replayed": "true" } : {});
+  }
+
+  async function logout(req: Request, id: string): Promise<Response> {
+    const contentType = req.headers.get("content-type");
+    if (contentType !== null && !/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType)) {
+      const detail = "Send `Content-Type: application/x-www-form-urlencoded`.";
+      throw new Problem("unsupported_media_type", { detail });
+    }
+    await needs.logout(await readText(req, needs.maxBodyBytes), id);
+    return respond(200, null, "");
   }
 
   function keyOf(req: Request): Key {

@@ -1,5 +1,5 @@
 import type { Cursor } from "../model/cursor.ts";
-import type { Draft, Entry, NotificationEntry, Outcome, Revocation } from "../model/entry.ts";
+import type { Draft, Entry, NotificationEntry, Outcome, RevocationEntry } from "../model/entry.ts";
 import type { KeycloakId } from "../model/names.ts";
 
 /**
@@ -45,7 +45,7 @@ export interface History {
   readonly trimmedTo: number;
   /** Held notifications and the users who have not got them yet, in order. */
   readonly held: readonly { readonly entry: NotificationEntry; readonly users: readonly KeycloakId[] }[];
-  readonly revocations: readonly Revocation[];
+  readonly revocations: readonly RevocationEntry[];
   /** Kept in the journal, so that websocket tokens outlive a restart. */
   readonly tokenSecret: string;
 }

@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { cursorAt } from "../model/cursor.ts";
-import type { Entry, NotificationEntry, Target } from "../model/entry.ts";
-import { Channel, KeycloakId } from "../model/names.ts";
+import type { Entry, NotificationEntry, Revoked, Target } from "../model/entry.ts";
+import { Channel, KeycloakId, SessionId } from "../model/names.ts";
 import { randomEpoch } from "./epoch.ts";
 import type { Epoch, History } from "./journal.ts";
 
@@ -21,7 +21,10 @@ const StoredTarget: v.GenericSchema<unknown, Target> = v.union([
   v.object({ users: v.array(KeycloakId), channels: v.optional(v.array(Channel)) }),
   v.object({ channels: v.array(Channel) }),
 ]);
-const StoredRevocation = v.object({ user: KeycloakId, before_ms: v.number() });
+const StoredRevocation: v.GenericSchema<unknown, Revoked> = v.union([
+  v.object({ session: SessionId }),
+  v.object({ user: KeycloakId, before_ms: v.number() }),
+]);
 
 /**
  * Reads what an earlier life left, and begins a new epoch. In the transaction of the caller.

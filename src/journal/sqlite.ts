@@ -124,8 +124,8 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
     const cursor = cursorAt(current?.epoch ?? "", sequence);
     const time_ms = lastTime_ms;
     if (draft.kind === "revocation") {
-      const { user, before_ms } = draft;
-      sql.insert.run(sequence, time_ms, draft.kind, JSON.stringify({ user, before_ms }), "", 0);
+      const { kind, ...revoked } = draft;
+      sql.insert.run(sequence, time_ms, kind, JSON.stringify(revoked), "", 0);
     } else {
       const { kind, target, json, ttl_seconds } = draft;
       sql.insert.run(sequence, time_ms, kind, JSON.stringify(target), json, ttl_seconds);

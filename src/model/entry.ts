@@ -1,5 +1,5 @@
 import type { Cursor } from "./cursor.ts";
-import type { Channel, KeycloakId } from "./names.ts";
+import type { Channel, KeycloakId, SessionId } from "./names.ts";
 
 /**
  * Whom a notification is for: everyone on some channels, or some users on every channel they use, or some users on some
@@ -18,12 +18,16 @@ export interface Notification {
   readonly ttl_seconds: number;
 }
 
-/** "Whatever was issued to this user up to `before_ms` is dead": one entry, seen by every node. */
-export interface Revocation {
-  readonly kind: "revocation";
-  readonly user: KeycloakId;
-  readonly before_ms: number;
-}
+/**
+ * What is dead: all that was issued to a user up to a time; or all that came of one Keycloak session, whenever, because a
+ * session that has ended does not come back.
+ */
+export type Revoked =
+  | { readonly user: KeycloakId; readonly before_ms: number; readonly session?: undefined }
+  | { readonly session: SessionId; readonly user?: undefined };
+
+/** One entry, seen by every node. */
+export type Revocation = { readonly kind: "revocation" } & Revoked;
 
 export type Draft = Notification | Revocation;
 
@@ -35,7 +39,8 @@ interface Place {
 }
 
 export type NotificationEntry = Notification & Place;
-export type Entry = NotificationEntry | (Revocation & Place);
+export type RevocationEntry = Revocation & Place;
+export type Entry = NotificationEntry | RevocationEntry;
 
 /**
  * What became of an entry in the step that handed it over: how many connections it matched, and which of the users it

@@ -10,6 +10,14 @@ export const KeycloakId = v.pipe(
 );
 export type KeycloakId = v.InferOutput<typeof KeycloakId>;
 
+/** A login of a user at Keycloak, the `sid` claim: opaque. */
+export const SessionId = v.pipe(
+  v.string("a session id must be a string"),
+  v.regex(/^[\x21-\x7e]{1,255}$/, "a session id has 1–255 printable ASCII characters"),
+  v.brand("SessionId"),
+);
+export type SessionId = v.InferOutput<typeof SessionId>;
+
 /** One application of the family: `admin`, `b2b`, `msf`, … */
 export const Channel = v.pipe(
   v.string("a channel must be a string"),

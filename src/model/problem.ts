@@ -5,6 +5,7 @@
 export const problems = {
   invalid_json: { status: 400, title: "The body is not JSON" },
   invalid_body: { status: 400, title: "The body is not what this endpoint takes" },
+  logout_token_invalid: { status: 400, title: "The logout token is missing or not valid" },
   invalid_request: { status: 400, title: "The request is not valid" },
   token_invalid: { status: 401, title: "The token is missing or not valid" },
   api_key_invalid: { status: 401, title: "The API key is missing or not valid" },

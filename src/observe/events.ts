@@ -1,11 +1,25 @@
-import type { Outcome, Target } from "../model/entry.ts";
+import type { Target } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import type { Log } from "./log.ts";
 import { kindOf, type Metrics } from "./metrics.ts";
 
+interface LoggedOut {
+  readonly issuer: string;
+  readonly user: KeycloakId | null;
+  readonly session: string | null;
+}
+
 interface Who {
   readonly user: KeycloakId;
   readonly channel: Channel;
+}
+
+interface KeysFetched {
+  readonly kind: string;
+  readonly keys?: number;
+  readonly reason?: string;
+  readonly failures?: number;
+  readonly retry_ms?: number;
 }
 
 /** What the rooms report, as log lines and metrics: the one list of what can be seen of the service from outside. */
@@ -44,8 +58,17 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       log.info("notified", { id, kind: kindOf(target), connections, held, key: apiKey.name, requestId });
     },
 
-    revoked(user: KeycloakId, { connections }: Outcome, by: { key: string; id: string }) {
-      log.info("user revoked", { keycloakID: user, connections, key: by.key, requestId: by.id });
+    revocations: {
+      byOperator(user: KeycloakId, connections: number, by: { key: string; id: string }) {
+        metrics().revoked("operator");
+        log.info("user revoked", { keycloakID: user, connections, key: by.key, requestId: by.id });
+      },
+      loggedOut({ issuer, user, session }: LoggedOut, connections: number, requestId: string) {
+        metrics().revoked(session === null ? "user_logout" : "session_logout");
+        log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
+      },
+      onUnsaved: (unsaved: number) => log.error("revocations are not in the journal yet", { unsaved }),
+      lost: (unsaved: number) => log.error("revocations were lost: the journal could not take them", { unsaved }),
     },
 
     overflowed: ({ ws }: { ws: object | null }) => metrics().backlogClosed(ws === null ? "polling" : "websocket"),
@@ -61,11 +84,11 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       onCommit: (seconds: number, entries: number) => metrics().committed(seconds, entries),
     },
 
-    keysFetched(event: { kind: string; keys?: number; reason?: string; failures?: number; retry_ms?: number }) {
+    keysFetched: (realm: string) => (event: KeysFetched) => {
       const { kind, ...fields } = event;
-      metrics().jwksFetched(kind === "jwks_fetched");
-      if (kind === "jwks_fetched") log.info("realm keys fetched", fields);
-      else log.warn("realm keys not fetched", fields);
+      metrics().jwksFetched(realm, kind === "jwks_fetched");
+      if (kind === "jwks_fetched") log.info("realm keys fetched", { realm, ...fields });
+      else log.warn("realm keys not fetched", { realm, ...fields });
     },
 
     http: {

@@ -11,6 +11,9 @@ export interface Readings {
   readonly window: () => { readonly entries: number; readonly bytes: number; readonly age_seconds: number };
   readonly journalBytes: () => number;
   readonly held: () => { readonly count: number; readonly bytes: number };
+  readonly revocations: () => { readonly inForce: number; readonly unsaved: number };
+  /** When the keys in use of a realm were fetched, by realm; undefined: there are none. */
+  readonly realms: () => Iterable<{ readonly name: string; readonly age_seconds: number | undefined }>;
 }
 
 export interface Metrics {
@@ -21,7 +24,8 @@ export interface Metrics {
   backlogClosed(transport: "polling" | "websocket"): void;
   droppedEvent(): void;
   answered(route: string, status: number, seconds: number | undefined): void;
-  jwksFetched(succeeded: boolean): void;
+  jwksFetched(realm: string, succeeded: boolean): void;
+  revoked(cause: "operator" | "user_logout" | "session_logout"): void;
   /** A connection: recovered, with so many notifications replayed, or not, and why. */
   resumed(cause: string | undefined, replayed: number): void;
   released(why: "confirmed" | "expired", count: number): void;
@@ -78,6 +82,14 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   gauge("journal_bytes", "Size of the journal on the disk.", [], (g) => g.set(readings.journalBytes()));
   gauge("held", "Notifications that wait for a user, once for each user.", [], (g) => g.set(readings.held().count));
   gauge("held_bytes", "Bytes of notifications that wait for a user.", [], (g) => g.set(readings.held().bytes));
+  gauge("revocations", "Revocations in force.", [], (g) => g.set(readings.revocations().inForce));
+  gauge("revocations_unsaved", "Revocations that the journal has not taken yet.", [], (g) =>
+    g.set(readings.revocations().unsaved),
+  );
+  gauge("jwks_age_seconds", "Age of the keys of a realm that are in use.", ["realm"], (g) => {
+    for (const { name, age_seconds } of readings.realms())
+      if (age_seconds !== undefined) g.set({ realm: name }, age_seconds);
+  });
   gauge("build_info", "Always 1.", ["version", "bun"], (g) => g.set({ version, bun: Bun.version }, 1));
 
   const notifications = counter("notifications_total", "Accepted notifications by kind of target.", "kind");
@@ -88,7 +100,8 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   const backlogCloses = counter("backlog_closes_total", "Connections closed because they did not read.", "transport");
   const dropped = counter("client_events_dropped_total", "Packets that clients sent although they only receive.");
   const requests = counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
-  const jwks = counter("jwks_fetches_total", "Fetches of the realm's keys by result.", "result");
+  const jwks = counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
+  const revoked = counter("revocations_total", "Users and Keycloak sessions that were thrown out, by cause.", "cause");
   const recovered = counter("connections_recovered_total", "Connections that came back and missed nothing.");
   const notRecovered = counter("connections_not_recovered_total", "Other connections, by cause.", "cause");
   const replayed = counter("replayed_total", "Notifications replayed to recovered connections.");
@@ -140,7 +153,8 @@ export function createMetrics(version: string, readings: Readings): Metrics {
       answer.count.inc();
       if (seconds !== undefined) answer.latency().observe(seconds);
     },
-    jwksFetched: (succeeded) => jwks.inc({ result: succeeded ? "ok" : "failed" }),
+    jwksFetched: (realm, succeeded) => jwks.inc({ realm, result: succeeded ? "ok" : "failed" }),
+    revoked: (cause) => revoked.inc({ cause }),
     resumed(cause, missed) {
       if (cause === undefined) recovered.inc();
       else notRecovered.inc({ cause });

@@ -1,14 +1,18 @@
 import { createAdmission, type Admit } from "../authorize/admission.ts";
 import { createAuthorize, type Authorize } from "../authorize/authorize.ts";
-import { createKeycloak } from "../authorize/keycloak.ts";
-import { createRevocations, type Revocations } from "../authorize/revocations.ts";
+import { createGrantors, type Grantor } from "../authorize/grantors.ts";
+import { createKeycloak, longestAccessToken_seconds } from "../authorize/keycloak.ts";
+import { createRealms, type NamedRealm, type Realms } from "../authorize/realms.ts";
 import { createSecrets } from "../authorize/secrets.ts";
 import { createTokens } from "../authorize/tokens.ts";
 import type { History } from "../journal/journal.ts";
-import type { Channel } from "../model/names.ts";
+import type { Admitted } from "../model/grant.ts";
+import { allows, type Channel, type Channels } from "../model/names.ts";
 import type { Events } from "../observe/events.ts";
 import type { Check } from "../observe/health.ts";
+import { createRevocations, type Revocations } from "../revocations/revocations.ts";
 import type { ApiKey } from "../settings/credentials.ts";
+import { knownChannels, realmsOf } from "../settings/realms.ts";
 import type { Settings } from "../settings/schema.ts";
 
 /** Who may come in, and where. */
@@ -18,45 +22,111 @@ export interface Access {
   readonly findApiKey: (secret: string) => ApiKey | undefined;
   readonly knows: (channel: Channel) => boolean;
   readonly revocations: Revocations;
+  /** What it rests on was taken away: its user or session was revoked, its WS token or realm is gone, or lost the channel. */
+  readonly isRevoked: (admitted: Admitted) => boolean;
+  /** Undefined where no realm is configured. */
+  readonly verifyLogout: Realms["verifyLogout"] | undefined;
   readonly health: () => readonly Check[];
+  /** How old the keys of each realm are. */
+  readonly realms: () => readonly { readonly name: string; readonly age_seconds: number | undefined }[];
+  /** API keys, WS tokens and channel rules as they are now. All else stays as it was at the start. */
+  reload(settings: Settings): void;
   start(): void;
   stop(): void;
 }
 
+const tolerance_seconds = 60;
+
+/** How long a credential can live: so long a revocation is kept. */
+export function longestCredential_ms({ token_ttl_seconds }: Settings): number {
+  return (Math.max(token_ttl_seconds, longestAccessToken_seconds) + tolerance_seconds) * 1000;
+}
+
+function grantorsIn(settings: Settings): ReadonlyMap<Grantor, Channels> {
+  return new Map<Grantor, Channels>([
+    ...settings.ws_tokens.map(({ sha256, channels }) => [`ws_token ${sha256}`, channels] as const),
+    ...realmsOf(settings).map(
+      ({ issuer, channels }) => [`realm ${issuer}`, channels ? [...channels.keys()] : "*"] as const,
+    ),
+  ]);
+}
+
 export function createAccess(
   settings: Settings,
-  options: { events: Events; now: () => number; history: History; revocations_ms: number },
+  options: { events: Events; now: () => number; history: History },
 ): Access {
   const { events, now, history } = options;
-  const knows = (channel: Channel) => settings.channels?.has(channel) ?? true;
-  const revocations = createRevocations({ keep_ms: options.revocations_ms, now });
-  for (const { user, before_ms } of history.revocations) revocations.revoke(user, before_ms);
-  const tokens = createTokens({
-    secrets: settings.token_secret.length > 0 ? settings.token_secret : [history.tokenSecret],
-    ttl_seconds: settings.token_ttl_seconds,
-    now,
-  });
-  const { issuer } = settings.keycloak;
-  const keycloak =
-    issuer === undefined
-      ? undefined
-      : createKeycloak({ ...settings.keycloak, issuer }, { now, onEvent: events.keysFetched });
+  const [first = history.tokenSecret, ...others] = settings.token_secret;
+  const tokens = createTokens({ secrets: [first, ...others], ttl_seconds: settings.token_ttl_seconds, now });
+  const revocations = createRevocations({ keep_ms: longestCredential_ms(settings), now });
+  for (const revoked of history.revocations) revocations.add(revoked, revoked.time_ms);
+  const realms = openRealms();
+  let current = configure(settings);
+
+  function configure(given: Settings) {
+    const channels = knownChannels(given);
+    return {
+      findApiKey: createSecrets(given.api_keys, now),
+      findWsToken: createSecrets(given.ws_tokens, now),
+      grantors: createGrantors(grantorsIn(given), [first, ...others]),
+      knows: (channel: Channel) => channels?.has(channel) ?? true,
+      rules: new Map(realmsOf(given).map(({ issuer, channels: own }) => [issuer, own])),
+    };
+  }
+
+  function openRealms(): Realms | undefined {
+    const [one, ...more] = realmsOf(settings).map((realm): NamedRealm => {
+      const { name, issuer } = realm;
+      const onEvent = events.keysFetched(name);
+      return { name, issuer, keycloak: createKeycloak(realm, { now, onEvent }) };
+    });
+    return one && createRealms([one, ...more]);
+  }
+
+  const knows = (channel: Channel) => current.knows(channel);
+  const channelsOf = (via: string) => current.grantors.channelsOf(via);
+
+  function isRevoked(admitted: Admitted): boolean {
+    const { via, channel } = admitted;
+    return revocations.isRevoked(admitted) || (via !== null && !allows(channelsOf(via) ?? [], channel));
+  }
+
+  /** One realm that cannot be reached keeps its own users out, and nobody else. */
+  function health(): readonly Check[] {
+    const all = realms?.health() ?? [];
+    const isUseless = all.every(({ status }) => status === "unavailable");
+    return all.map(({ name, status, reason }) => ({
+      name,
+      status: status === "unavailable" && !isUseless ? "degraded" : status,
+      reason,
+    }));
+  }
 
   return {
     authorize: createAuthorize({
-      findWsToken: createSecrets(settings.ws_tokens, now),
-      verifyAccessToken: keycloak?.verify,
+      findWsToken: (secret) => current.findWsToken(secret),
+      idOf: (grantor) => current.grantors.idOf(grantor),
+      verifyAccessToken: realms?.verify,
       isRevoked: revocations.isRevoked,
+      deadUpTo_ms: revocations.deadUpTo_ms,
       issue: tokens.issue,
       requireBoundTokens: settings.require_bound_tokens,
-      rules: settings.channels,
+      rulesOf: (issuer) => current.rules.get(issuer),
     }),
-    admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, knows }),
-    findApiKey: createSecrets(settings.api_keys, now),
+    admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, channelsOf, knows }),
+    findApiKey: (secret) => current.findApiKey(secret),
     knows,
     revocations,
-    health: () => (keycloak === undefined ? [] : [{ name: "keycloak", ...keycloak.health() }]),
-    start: () => void keycloak?.start(),
-    stop: () => keycloak?.stop(),
+    isRevoked,
+    verifyLogout: realms?.verifyLogout,
+    health,
+    realms: () =>
+      (realms?.health() ?? []).map(({ name, fetchedAt_ms }) => ({
+        name,
+        age_seconds: fetchedAt_ms === undefined ? undefined : (now() - fetchedAt_ms) / 1000,
+      })),
+    reload: (given) => void (current = configure(given)),
+    start: () => realms?.start(),
+    stop: () => realms?.stop(),
   };
 }

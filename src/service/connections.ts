@@ -6,7 +6,7 @@ import { createFanout, type Fanout } from "../connections/fanout.ts";
 import { createGateway, type Gateway } from "../connections/gateway.ts";
 import { createRecovery } from "../connections/recovery.ts";
 import { createRegistry, type Registry } from "../connections/registry.ts";
-import type { Entry, Outcome } from "../model/entry.ts";
+import type { Entry, Outcome, Revoked } from "../model/entry.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Access } from "./access.ts";
@@ -19,6 +19,10 @@ export interface Connections {
   readonly gateway: Gateway;
   /** Hands an entry of the journal to the connections that it is for, in the step in which it came. */
   readonly follow: (entry: Entry) => Outcome;
+  /** Ends those of a revocation that is in force, and tells how many. */
+  end(revoked: Revoked): number;
+  /** The same for whatever was taken from the settings. */
+  endRevoked(): number;
   /** Ends what cannot live without a listener. */
   drainPolling(): Promise<void>;
   /** Ends all, evenly over `drain_seconds`. */
@@ -62,7 +66,7 @@ export function createConnections(
   });
   const gateway = createGateway({
     admit: access.admit,
-    isRevoked: access.revocations.isRevoked,
+    isRevoked: access.isRevoked,
     resume: createRecovery({
       head: window.head,
       last: () => window.last,
@@ -93,10 +97,20 @@ export function createConnections(
       if (entry.ttl_seconds > 0) held.add(entry);
       return fanout.deliver(entry);
     }
-    access.revocations.revoke(entry.user, entry.before_ms);
-    const connections = [...registry.ofUser(entry.user)];
-    for (const connection of connections) gateway.close(connection, "revoked");
-    return { connections: connections.length, offline: [] };
+    access.revocations.add(entry, entry.time_ms);
+    return { connections: end(entry), offline: [] };
+  }
+
+  function end(revoked: Revoked): number {
+    const all = revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user);
+    return endThose(all);
+  }
+
+  function endThose(candidates: Iterable<Connection>): number {
+    // Picked first: to close one changes the registry.
+    const ended = Array.from(candidates).filter(access.isRevoked);
+    for (const connection of ended) gateway.close(connection, "revoked");
+    return ended.length;
   }
 
   const { close } = gateway;
@@ -105,6 +119,8 @@ export function createConnections(
     fanout,
     gateway,
     follow,
+    end,
+    endRevoked: () => endThose(registry.all()),
     drainPolling: () => drainPolling({ registry, close }),
     drain: () => drain({ registry, close, seconds: settings.drain_seconds }),
     stop() {

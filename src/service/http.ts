@@ -1,3 +1,4 @@
+import { longestLogoutToken_seconds } from "../authorize/logout_token.ts";
 import { createSecret } from "../authorize/secrets.ts";
 import type { BunWebSocket } from "../connections/connection.ts";
 import { presence, totals } from "../connections/directory.ts";
@@ -13,6 +14,8 @@ import { parseReceipt } from "../notify/receipt.ts";
 import type { Events } from "../observe/events.ts";
 import { ready } from "../observe/health.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import { createLogout } from "../revocations/logout.ts";
+import type { Revoker } from "../revocations/revoke.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Access } from "./access.ts";
 import type { Connections } from "./connections.ts";
@@ -29,11 +32,12 @@ export function createHttp(
     store: Store;
     access: Access;
     connections: Connections;
+    revoke: Revoker["revoke"];
     metrics: Metrics;
     isDraining: () => boolean;
   },
 ): Router<SocketData> {
-  const { events, now, access, metrics, isDraining } = options;
+  const { events, now, access, revoke, metrics, isDraining } = options;
   const { journal, held } = options.store;
   const { registry, fanout, gateway } = options.connections;
   const { findApiKey, knows } = access;
@@ -55,9 +59,9 @@ export function createHttp(
   });
 
   async function disconnect(user: KeycloakId, by: { key: string; id: string }): Promise<object> {
-    const { outcome } = await journal.append({ kind: "revocation", user, before_ms: now() });
-    events.revoked(user, outcome, by);
-    return { keycloakID: user, disconnected: outcome.connections };
+    const disconnected = await revoke({ user, before_ms: now() });
+    events.revocations.byOperator(user, disconnected, by);
+    return { keycloakID: user, disconnected };
   }
 
   return createRouter<SocketData>({
@@ -77,6 +81,13 @@ export function createHttp(
       totals: (within) => totals(registry, within),
       presence: (user, within) => presence(registry, user, within),
       disconnect,
+      logout: createLogout({
+        verify: access.verifyLogout,
+        revoke,
+        longest_ms: longestLogoutToken_seconds * 1000,
+        now,
+        onLogout: events.revocations.loggedOut,
+      }),
       ready: () =>
         ready([
           { name: "draining", status: isDraining() ? "unavailable" : "ok" },

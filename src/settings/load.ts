@@ -4,6 +4,7 @@ import { readEnvironment, type Environment } from "./environment.ts";
 import { readSettingsFile } from "./file.ts";
 import { readFlags } from "./flags.ts";
 import { items, nest, type Given, type Item } from "./items.ts";
+import { realmsOf, repeatedIssuers } from "./realms.ts";
 import { Settings } from "./schema.ts";
 import { butNot, placeOf } from "./text.ts";
 
@@ -71,6 +72,8 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
   problems.push(...incomplete(winners));
   if (problems.length > 0) return { ok: false, problems, warnings, isUsage: flags.problems.length > 0 };
   const settings = v.parse(Settings, nest(new Map(Array.from(winners, ([path, { value }]) => [path, value]))));
+  const repeated = repeatedIssuers(settings);
+  if (repeated.length > 0) return { ok: false, problems: repeated, warnings, isUsage: false };
   return { ok: true, settings, origins, warnings };
 }
 
@@ -115,7 +118,7 @@ export function missing(settings: Settings): string[] {
       "no API key: nobody could call /notify. Set AMPER_API_KEYS=name=key (make one with `amper-channels key NAME`), or try `amper-channels serve --dev`",
     );
   }
-  if (settings.ws_tokens.length === 0 && settings.keycloak.issuer === undefined) {
+  if (settings.ws_tokens.length === 0 && realmsOf(settings).length === 0) {
     problems.push(
       "no way to authorize: nobody could connect. Set AMPER_WS_TOKENS=name=token or AMPER_KEYCLOAK_ISSUER=https://HOST/realms/REALM, or try `amper-channels serve --dev`",
     );

@@ -1,9 +1,10 @@
 import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, WsTokens } from "./credentials.ts";
+import { ClientIds, defaultAlgorithms, defaultAudience, Realms } from "./realms.ts";
 import { Algorithms, Audience, ChannelRules, JournalUrl, TokenSecrets } from "./rules.ts";
 import * as show from "./show.ts";
 import type { Doubt } from "./text.ts";
-import { bytes, flag, isOpenToListeners, issuer, list, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
+import { bytes, flag, isOpenToListeners, issuer, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
 
 /** What there is to say about a setting besides its values. Environment variable and flag follow from its name. */
 export interface About<T> {
@@ -78,12 +79,17 @@ export const Settings = v.pipe(
           public: true,
           doubts: warnOfListeners,
         }),
-        audience: setting(Audience, "amper-channels", {
+        audience: setting(Audience, defaultAudience, {
           description: "what an access token must have in aud",
           public: true,
         }),
-        clients: setting(list(text("must be a client id without spaces", /^\S{1,256}$/)), [], {
+        clients: setting(ClientIds, [], {
           description: "clients whose access tokens are accepted (azp); none: any",
+          public: true,
+          list: true,
+        }),
+        logout_clients: setting(ClientIds, [], {
+          description: "clients whose back-channel logout tokens are accepted (aud); none: as clients",
           public: true,
           list: true,
         }),
@@ -92,11 +98,27 @@ export const Settings = v.pipe(
           public: true,
           doubts: warnOfListeners,
         }),
-        algorithms: setting(Algorithms, ["RS256", "PS256", "ES256"], {
-          description: "signature algorithms of access tokens that are accepted",
+        algorithms: setting(Algorithms, defaultAlgorithms, {
+          description: "signature algorithms of tokens that are accepted",
           public: true,
           list: true,
         }),
+        realms: setting(
+          Realms,
+          {},
+          {
+            description: "[keycloak.realms.NAME]: further realms, each with issuer, its channels, and the like",
+            public: true,
+            fileOnly: true,
+            show: show.realms,
+            doubts: (realms) =>
+              Array.from(realms).flatMap(([name, { issuer: written, jwks_url = written }]) =>
+                [...warnOfListeners(written), ...warnOfListeners(jwks_url)]
+                  .slice(0, 1)
+                  .map(({ doubt }) => ({ place: [name], doubt })),
+              ),
+          },
+        ),
       }),
       v.readonly(),
     ),

@@ -34,3 +34,10 @@ export function channelRules(rules: ReadonlyMap<Channel, ChannelRule>): string {
   });
   return safe(shown.join(", "), 1000);
 }
+
+export function realms(
+  all: ReadonlyMap<string, { readonly issuer: string; readonly channels: ReadonlyMap<Channel, ChannelRule> }>,
+): string {
+  const shown = Array.from(all, ([name, { issuer, channels }]) => `${name} (${issuer}; ${channelRules(channels)})`);
+  return safe(shown.join(", "), 1000);
+}

@@ -110,6 +110,24 @@ export async function startRealm(options: { alg?: string; now: () => number }) {
         .setProtectedHeader({ alg: signing.alg, typ: "JWT", kid: signing.kid, ...header })
         .sign(signing.privateKey, { crit: { "urn:example:extension": true } });
     },
+    /** A logout token as Keycloak makes it, of the session of the access tokens. */
+    mintLogout(claims: Record<string, unknown> = {}, minting: Minting = {}): Promise<string> {
+      const iat = Math.floor(now() / 1000);
+      const kept = Object.fromEntries(Object.keys(claimsOf(issuer, now())).map((name) => [name, undefined]));
+      const logout = {
+        exp: iat + 120,
+        iat,
+        jti: crypto.randomUUID(),
+        iss: issuer,
+        aud: "msf-web",
+        sub: user,
+        typ: "Logout",
+        sid: "0f8a4a5c-session",
+        events: { "http://schemas.openid.net/event/backchannel-logout": {} },
+      };
+      const header = { typ: "logout+jwt", ...minting.header };
+      return this.mint({ ...kept, ...logout, ...claims }, { ...minting, header });
+    },
     async stop() {
       stopped.resolve(new Response(null, { status: 503 }));
       await server.stop(true);

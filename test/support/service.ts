@@ -1,4 +1,5 @@
 import { afterEach } from "bun:test";
+import * as v from "valibot";
 import type { Log } from "../../src/observe/log.ts";
 import { startService, type Service } from "../../src/service.ts";
 import { loadSettings } from "../../src/settings/load.ts";
@@ -40,3 +41,12 @@ afterEach(async () => {
   await Promise.all([...running].map((service) => service.stop()));
   running.clear();
 });
+
+const Token = v.object({ token: v.string() });
+
+/** The websocket token for an access token or WS token. */
+export async function authorizeWith(url: string, token: string): Promise<string> {
+  const response = await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${token}` } });
+  if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+  return v.parse(Token, await response.json()).token;
+}

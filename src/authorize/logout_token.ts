@@ -1,0 +1,105 @@
+import type { JWTPayload } from "jose";
+import * as v from "valibot";
+import { KeycloakId, SessionId } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import { tolerance_seconds, type createJwtVerifier, type Sort } from "./jwt.ts";
+
+/** A verified logout token: at least one of user and session is there. */
+export interface LogoutToken {
+  readonly issuer: string;
+  readonly user: KeycloakId | null;
+  readonly session: SessionId | null;
+  readonly issuedAt_ms: number;
+  /** Unique within its issuer: the same again is the same logout. */
+  readonly id: string;
+}
+
+export interface LogoutTokenNeeds {
+  readonly issuer: string;
+  readonly clients: readonly string[];
+  readonly logout_clients: readonly string[];
+  readonly algorithms: readonly string[];
+  readonly verifyJwt: ReturnType<typeof createJwtVerifier>;
+  readonly now: () => number;
+}
+
+/** Keycloak's are good for two minutes. One that is older than this says nothing new, and need not be remembered. */
+export const longestLogoutToken_seconds = 600;
+
+const event = "http://schemas.openid.net/event/backchannel-logout";
+
+/** OpenID Connect Back-Channel Logout 1.0, section 2.4. */
+const Claims = v.object({
+  sub: v.optional(v.string()),
+  sid: v.optional(SessionId),
+  aud: v.union([v.pipe(v.string(), v.minLength(1)), v.pipe(v.array(v.string()), v.minLength(1))]),
+  iat: v.pipe(v.number(), v.minValue(0), v.maxValue(8.64e12)),
+  jti: v.pipe(v.string(), v.minLength(1), v.maxLength(255)),
+  events: v.object({
+    [event]: v.custom<object>((value) => Object.prototype.toString.call(value) === "[object Object]"),
+  }),
+});
+
+const details = {
+  too_long: "The logout token is longer than 16 KiB.",
+  header: "The JWT's header needs `alg`, `kid`, and the `typ` logout+jwt or JWT.",
+  expired: "The logout token has expired.",
+  not_now: "The logout token's `iat` is in the future, or long ago: compare the clocks.",
+  nonce: "The token has a `nonce`: it is an ID token, and not a logout token.",
+  nobody: "The logout token has neither a `sid` nor a `sub` that is a keycloakID.",
+} as const;
+
+/**
+ * Verifies logout tokens as section 2.6 of the specification asks. Which clients they may be for is configured: Keycloak
+ * sends one to each client of the session, and its `aud` is that client.
+ */
+export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string) => Promise<LogoutToken> {
+  const { issuer, clients, logout_clients, algorithms, verifyJwt, now } = needs;
+  const accepted = logout_clients.length > 0 ? logout_clients : clients;
+  const sort: Sort = {
+    typ: /^(application\/)?(logout\+)?jwt$/i,
+    audience: accepted.length > 0 ? accepted : undefined,
+    refuse: refusal,
+    details: {
+      header: details.header,
+      algorithm: `The logout token is not signed with ${algorithms.join(", ")}.`,
+      tooLong: details.too_long,
+      expired: details.expired,
+      claim(claim) {
+        if (claim === "iss") return `The token's \`iss\` is not ${issuer}, letter for letter.`;
+        if (claim === "aud") return `The token's \`aud\` is none of the clients whose logouts are accepted here.`;
+        return `The token has no valid \`${claim}\`.`;
+      },
+    },
+  };
+
+  return async function verifyLogout(token) {
+    const claims = shaped(await verifyJwt(token, sort));
+    const age_seconds = now() / 1000 - claims.iat;
+    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds) throw refusal(details.not_now);
+    const user = v.safeParse(KeycloakId, claims.sub);
+    const session = claims.sid ?? null;
+    if (!user.success && session === null) throw refusal(details.nobody);
+    return {
+      issuer,
+      user: user.success ? user.output : null,
+      session,
+      issuedAt_ms: Math.round(claims.iat * 1000),
+      id: claims.jti,
+    };
+  };
+}
+
+function shaped(payload: JWTPayload): v.InferOutput<typeof Claims> {
+  // Its mere presence, whatever the value: section 2.4 prohibits it, to tell these tokens from ID tokens.
+  if ("nonce" in payload) throw refusal(details.nonce);
+  const claims = v.safeParse(Claims, payload);
+  if (claims.success) return claims.output;
+  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`);
+}
+
+export function refusal(detail: string): Problem {
+  // Section 2.8: the error in the form of RFC 6749 section 5.2, beside our own.
+  const members = { error: "invalid_request", error_description: detail };
+  return new Problem("logout_token_invalid", { detail, members });
+}

@@ -1,0 +1,16 @@
+import type { Channel, KeycloakId, SessionId } from "./names.ts";
+
+/** What a revocation can kill: whose it is, out of which Keycloak session (null: of none), and since when. */
+export interface Credential {
+  readonly user: KeycloakId;
+  readonly session: SessionId | null;
+  readonly issuedAt_ms: number;
+}
+
+/** A page that may connect: who it is, where, on what grounds, and until when. */
+export interface Admitted extends Credential {
+  readonly channel: Channel;
+  /** Through what it was granted, by an opaque id: a WS token, or a realm. Null: who knows. */
+  readonly via: string | null;
+  readonly expiresAt_ms: number;
+}
