@@ -2,18 +2,14 @@ import { Database } from "bun:sqlite";
 import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import {
   chmodSync,
-  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
-  truncateSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,6 +20,7 @@ import { createWindow } from "../src/journal/window.ts";
 import { partsOf } from "../src/model/cursor.ts";
 import type { Service } from "../src/service.ts";
 import { closePages, connected, next, notify, post } from "./support/client.ts";
+import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
 import { alice, bob, jsonOf, keep, msf, notification, problemOf, record, revocation } from "./support/journal-suite.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
@@ -38,7 +35,6 @@ const minute_ms = 60_000;
 
 const journals = new Set<Journal>();
 const children = new Set<Bun.Subprocess>();
-const mounts = new Set<string>();
 const services = new Set<Service>();
 
 afterEach(async () => {
@@ -51,9 +47,6 @@ afterEach(async () => {
   closePages();
   for (const service of services) await service.stop();
   services.clear();
-  // Lazily: whatever still has a file open there loses it when it closes it.
-  for (const mount of mounts) Bun.spawnSync(["umount", "-l", mount]);
-  mounts.clear();
 });
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
@@ -679,48 +672,7 @@ describe("trimming", () => {
   });
 });
 
-/** A disk of a megabyte, if this machine lets us have one. */
-function disk(): string | undefined {
-  const path = folder();
-  if (
-    Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", path], { stderr: "ignore" }).exitCode !==
-    0
-  )
-    return undefined;
-  mounts.add(path);
-  return path;
-}
-
-const canMount = isRoot && disk() !== undefined;
-for (const mount of mounts) Bun.spawnSync(["umount", "-l", mount]);
-mounts.clear();
-if (!canMount) process.stderr.write("skipped, the full disk: this machine lets nobody mount a small one\n");
-
-describe.skipIf(!canMount)("a full disk", () => {
-  function emptyDisk(): string {
-    const path = disk();
-    if (path === undefined) throw new Error("no disk");
-    return path;
-  }
-
-  function fill(path: string, leave_bytes = 0): void {
-    const filler = join(path, "filler");
-    const file = openSync(filler, "w");
-    const chunk = Buffer.alloc(4096);
-    try {
-      for (;;) writeSync(file, chunk);
-    } catch (error) {
-      expect(String(error)).toContain("ENOSPC");
-    } finally {
-      closeSync(file);
-    }
-    truncateSync(filler, statSync(filler).size - leave_bytes);
-  }
-
-  function free(path: string): void {
-    rmSync(join(path, "filler"));
-  }
-
+describe.skipIf(!canMount())("a full disk", () => {
   test("refuses as `unavailable`, says so, has nothing half-written, and heals by itself without a gap", async () => {
     const path = emptyDisk();
     const reasons: (string | undefined)[] = [];

@@ -67,7 +67,10 @@ export function createEvents(log: Log, metrics: () => Metrics) {
         metrics().revoked(session === null ? "user_logout" : "session_logout");
         log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
       },
-      onUnsaved: (unsaved: number) => log.error("revocations are not in the journal yet", { unsaved }),
+      onUnsaved(unsaved: number) {
+        if (unsaved > 0) log.error("revocations are not in the journal yet", { unsaved });
+        else log.info("revocations are in the journal");
+      },
       lost: (unsaved: number) => log.error("revocations were lost: the journal could not take them", { unsaved }),
     },
 

@@ -17,6 +17,7 @@ export interface RevokerNeeds {
   readonly apply: (revoked: Revoked) => number;
   /** Puts it into the journal, which every node follows. */
   readonly append: (revocation: Revocation) => Promise<{ readonly outcome: Outcome }>;
+  /** How many wait for the journal, whenever that has refused one; 0 when it has taken the last. */
   readonly onUnsaved: (unsaved: number) => void;
   readonly retry_ms?: number;
 }
@@ -38,7 +39,7 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
   async function save(revocation: Revocation): Promise<number> {
     try {
       const { outcome } = await append(revocation);
-      unsaved.delete(revocation);
+      if (unsaved.delete(revocation) && unsaved.size === 0) onUnsaved(0);
       return outcome.connections;
     } catch {
       unsaved.add(revocation);

@@ -28,7 +28,9 @@ export interface Started {
   readonly lines: string[];
   /** Resolves with the first line that matches, past or to come. Rejects if it exits without. */
   said(pattern: RegExp): Promise<string>;
-  kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL"): void;
+  /** Resolves with the next line to come. */
+  next(): Promise<string>;
+  kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL" | "SIGHUP"): void;
   readonly exited: Promise<number>;
 }
 
@@ -96,7 +98,17 @@ export async function spawn(options: LaunchOptions = {}): Promise<Started> {
     void ended.then(() => reject(new Error(`it ended without saying ${pattern}`)));
     return promise;
   }
-  return { lines, said, kill: (signal) => child.kill(signal), exited: child.exited };
+  function next(): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const listener = (line: string): void => {
+      listeners.delete(listener);
+      resolve(line);
+    };
+    listeners.add(listener);
+    void ended.then(() => reject(new Error("it ended without saying more")));
+    return promise;
+  }
+  return { lines, said, next, kill: (signal) => child.kill(signal), exited: child.exited };
 }
 
 /** Starts the executable, and waits until it listens. Killed after the test by itself. */

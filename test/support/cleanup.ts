@@ -6,6 +6,7 @@
 import "./raw.ts";
 import "./binary.ts";
 import "./client.ts";
+import "./disk.ts";
 import "./folder.ts";
 import "./proxy.ts";
 import "./service.ts";

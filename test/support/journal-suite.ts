@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { Journal, MemoName } from "../../src/journal/journal.ts";
 import { partsOf } from "../../src/model/cursor.ts";
 import type { Entry, Notification, Outcome, Revocation, Target } from "../../src/model/entry.ts";
-import { Channel, KeycloakId } from "../../src/model/names.ts";
+import { Channel, KeycloakId, SessionId } from "../../src/model/names.ts";
 import { Problem } from "../../src/model/problem.ts";
 import { createClock } from "./realm.ts";
 
@@ -488,17 +488,21 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       await journal.append(revocation(alice, 111));
       clock.move(1000);
       await journal.append(revocation(bob, 222));
+      const session = v.parse(SessionId, 'SjcsaEAdwWJgJLyVaH0S8qqc~"');
+      await journal.append({ kind: "revocation", session });
+      const second_ms = clock.now();
       clock.move(keep.revocations_ms - 1000);
-      journal.trim(2);
+      journal.trim(3);
       journal = await restart(journal);
       expect(journal.history.revocations).toMatchObject([
-        { user: alice, before_ms: 111 },
-        { user: bob, before_ms: 222 },
+        { user: alice, before_ms: 111, time_ms: second_ms - 1000 },
+        { user: bob, before_ms: 222, time_ms: second_ms },
+        { session, time_ms: second_ms },
       ]);
       clock.move(1);
-      journal.trim(2);
+      journal.trim(3);
       journal = await restart(journal);
-      expect(journal.history.revocations).toMatchObject([{ user: bob, before_ms: 222 }]);
+      expect(journal.history.revocations).toMatchObject([{ user: bob, before_ms: 222 }, { session }]);
     });
 
     test("has the token secret that it had", async () => {

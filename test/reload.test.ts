@@ -1,0 +1,154 @@
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { launch, spawn } from "./support/binary.ts";
+import { authorize, connected, next, page, post } from "./support/client.ts";
+import { folder } from "./support/folder.ts";
+import { expectProblem } from "./support/problem.ts";
+import { startRealm, user } from "./support/realm.ts";
+import { authorizeWith } from "./support/service.ts";
+
+const keys = { orders: "orders-key-0123456789", billing: "billing-key-0123456789" };
+const tokens = { front: "front-token-0123456789", other: "other-token-0123456789" };
+
+const both = `
+[api_keys.orders]
+key = "${keys.orders}"
+[api_keys.billing]
+key = "${keys.billing}"
+[ws_tokens.front]
+token = "${tokens.front}"
+[ws_tokens.other]
+token = "${tokens.other}"
+`;
+
+/** A running executable with a settings file that can be changed. */
+async function setUp(toml: string, env: Record<string, string> = {}) {
+  const path = join(folder(), "amper.toml");
+  writeFileSync(path, toml);
+  // Empty ones count as not set: keys and tokens are in the file.
+  const run = await launch({ args: ["--config", path], env: { AMPER_API_KEYS: "", AMPER_WS_TOKENS: "", ...env } });
+  /** Writes the file, and waits until the service has said what became of it. */
+  async function reload(changed: string, said = /"settings reloaded"/): Promise<string> {
+    writeFileSync(path, changed);
+    const before = run.lines.filter((line) => said.test(line)).length;
+    run.kill("SIGHUP");
+    for (let line = await run.said(said); ; line = await run.next()) {
+      if (run.lines.filter((one) => said.test(one)).length > before)
+        return run.lines.findLast((one) => said.test(one)) ?? line;
+    }
+  }
+  return { ...run, reload };
+}
+
+const notifyWith = (url: string, key: string) => post(url, { API_KEY: key, msg: "hello", channel: "msf" });
+
+describe("SIGHUP", () => {
+  test("a removed API key is dead at once, an added one good, the others stay, and so do all connections", async () => {
+    const { url, reload } = await setUp(both);
+    const alice = await connected(url, "alice", "msf", { token: (await authorize(url, "", tokens.front)).token });
+    expect((await notifyWith(url, keys.billing)).status).toBe(200);
+    await reload(both.replace(keys.billing, "added-key-0123456789"));
+    await expectProblem(await notifyWith(url, keys.billing), "api_key_invalid");
+    expect((await notifyWith(url, "added-key-0123456789")).status).toBe(200);
+    expect((await notifyWith(url, keys.orders)).status).toBe(200);
+    expect(await alice.count(3)).toHaveLength(3);
+    expect(alice.socket.connected).toBe(true);
+  });
+
+  test("a removed WS token's sessions end, bound or not, and those of others stay", async () => {
+    const { url, reload } = await setUp(both);
+    const unbound = (await authorize(url, "", tokens.other)).token;
+    const bound = (await authorize(url, "?keycloakID=bob", tokens.other)).token;
+    const ended = [
+      await connected(url, "alice", "msf", { token: unbound }),
+      await connected(url, "bob", "b2b", { token: bound }),
+    ];
+    const stays = await connected(url, "alice", "msf", { token: (await authorize(url, "", tokens.front)).token });
+    const closings = ended.map(async ({ socket }) => next(socket, "closing"));
+    const line = await reload(both.replace(/\[ws_tokens.other\]\n.*\n/, ""));
+    expect(line).toContain('"connections":2');
+    expect(await Promise.all(closings)).toEqual(ended.map(() => ({ code: "revoked", reconnect: false })));
+    const again = page(url, { token: unbound, keycloakID: "alice", channel: "msf" });
+    expect(await next(again.socket, "connect_error")).toMatchObject({ data: { code: "revoked" } });
+    const answer = await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${tokens.other}` } });
+    await expectProblem(answer, "token_invalid");
+    await notifyWith(url, keys.orders);
+    expect(await stays.count(1)).toEqual(["hello"]);
+  });
+
+  test("a WS token that lost a channel ends its sessions there, and only there", async () => {
+    const { url, reload } = await setUp(both);
+    const { token } = await authorize(url, "", tokens.front);
+    const [onMsf, onB2b] = [
+      await connected(url, "alice", "msf", { token }),
+      await connected(url, "alice", "b2b", { token }),
+    ];
+    const closing = next(onB2b.socket, "closing");
+    await reload(both.replace(`token = "${tokens.front}"`, `$&\nchannels = ["msf"]`));
+    expect(await closing).toEqual({ code: "revoked", reconnect: false });
+    const again = page(url, { token, keycloakID: "alice", channel: "b2b" });
+    expect(await next(again.socket, "connect_error")).toMatchObject({ data: { code: "channel_forbidden" } });
+    expect(onMsf.socket.connected).toBe(true);
+  });
+
+  test("channel rules count for who authorizes from then on, and a channel that is gone is gone for all", async () => {
+    const realm = await startRealm({ now: Date.now });
+    try {
+      const rules = "[channels.msf]\n[channels.b2b]\n";
+      const { url, reload } = await setUp(both + rules, { AMPER_KEYCLOAK_ISSUER: realm.issuer });
+      const before = await authorizeWith(url, await realm.mint());
+      const pages = [
+        await connected(url, user, "msf", { token: before }),
+        await connected(url, user, "b2b", { token: before }),
+      ];
+      const closing = next(pages[1]?.socket ?? page(url, {}).socket, "closing");
+      await reload(`${both}[channels.msf]\nroles = ["nobody-has-it"]\n[channels.admin]\n`);
+      expect(await closing).toEqual({ code: "revoked", reconnect: false });
+      expect(pages[0]?.socket.connected).toBe(true);
+      const after = await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${await realm.mint()}` } });
+      expect(await after.json()).toMatchObject({ channels: ["admin"] });
+    } finally {
+      await realm.stop();
+    }
+  });
+
+  test("with a mistake in the file everything stays as it is, and the log says what is wrong", async () => {
+    const { url, reload } = await setUp(both);
+    const line = await reload(
+      `prot = 1\n${both.replace("[api_keys.billing]", "[api_keys.billing]\nadmim = true")}`,
+      /"settings not reloaded"/,
+    );
+    expect(line).toContain("did you mean");
+    expect((await notifyWith(url, keys.billing)).status).toBe(200);
+  });
+
+  test("what needs a restart is named, and all else is taken on", async () => {
+    const { url, reload, said } = await setUp(both);
+    await reload(`max_connections = 5\nlog_level = "warn"\n${both.replace(keys.billing, "added-key-0123456789")}`);
+    expect(await said(/"settings that need a restart have changed"/)).toContain(
+      '"settings":"max_connections log_level"',
+    );
+    expect((await notifyWith(url, "added-key-0123456789")).status).toBe(200);
+  });
+
+  test("the last key can be taken away, too", async () => {
+    const { url, reload } = await setUp(both);
+    await reload("port = 0\n");
+    await expectProblem(await notifyWith(url, keys.orders), "api_key_invalid");
+  });
+
+  test("does not end a process that still waits for the journal, and counts as soon as that has it", async () => {
+    const path = join(folder(), "amper.toml");
+    writeFileSync(path, both);
+    const env = { AMPER_API_KEYS: "", AMPER_WS_TOKENS: "", AMPER_JOURNAL: `sqlite:${join(folder(), "journal.db")}` };
+    const first = await launch({ args: ["--config", path], env });
+    const second = await spawn({ args: ["--config", path], env });
+    await second.said(/"waiting for the journal"/);
+    second.kill("SIGHUP");
+    first.kill("SIGTERM");
+    await second.said(/"listening"/);
+    await second.said(/"settings reloaded"/);
+    expect(await first.exited).toBe(0);
+  });
+});
