@@ -1,5 +1,4 @@
 import { Problem } from "../model/problem.ts";
-import { clientAddress } from "./address.ts";
 import type { Cors } from "./cors.ts";
 import { problem, respond } from "./respond.ts";
 
@@ -30,7 +29,8 @@ export interface RouterNeeds<Socket> {
   /** By path; one that ends in `*` takes one more segment, whatever it is. */
   readonly routes: Readonly<Record<string, Route<Socket>>>;
   readonly cors: Cors;
-  readonly trustProxyHops: number;
+  /** The client's address; `peer` is the other end of the TCP connection. */
+  readonly addressOf: (peer: string, headers: Headers) => string;
   /** `seconds` is undefined for the requests that wait on purpose. */
   readonly onAnswered: (answer: { route: string; status: number; seconds: number | undefined }) => void;
   readonly onProblem: (problem: { route: string; code: string; id: string; address: string }) => void;
@@ -83,8 +83,7 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
   }
 
   function addressOf(req: Request, server: Bun.Server<Socket>): string {
-    const peer = server.requestIP(req)?.address ?? "";
-    return clientAddress(peer, req.headers.get("x-forwarded-for"), needs.trustProxyHops);
+    return needs.addressOf(server.requestIP(req)?.address ?? "", req.headers);
   }
 
   function find(path: string): { name: string; route: Route<Socket> | undefined; rest: string } {

@@ -1,7 +1,6 @@
 import * as v from "valibot";
 import { KeycloakId, type Channels } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
-import { isLoopback } from "./address.ts";
 import { readText } from "./body.ts";
 import { clientFile, clientFiles } from "./client-files.ts";
 import { bearer, headerKey } from "./credentials.ts";
@@ -31,7 +30,11 @@ export interface RouteNeeds<Socket> {
   readonly logout: (body: string, requestId: string) => Promise<void>;
   readonly ready: () => object;
   readonly metrics: { readonly contentType: string; scrape(): Promise<string> };
-  readonly metricsAccess: { readonly open: boolean; readonly isToken: ((secret: string) => boolean) | undefined };
+  readonly metricsAccess: {
+    readonly open: boolean;
+    readonly isToken: ((secret: string) => boolean) | undefined;
+    readonly isLocal: (peer: string, headers: Headers) => boolean;
+  };
   readonly maxBodyBytes: number;
 }
 
@@ -94,10 +97,10 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   }
 
   async function scrape({ req, server }: Exchange<Socket>): Promise<Response> {
-    const { open, isToken } = needs.metricsAccess;
+    const { open, isToken, isLocal } = needs.metricsAccess;
     if (isToken !== undefined) {
       if (!isToken(bearer(req.headers) ?? "")) throw new Problem("metrics_token_invalid");
-    } else if (!open && !isLoopback(server.requestIP(req)?.address ?? "", req.headers)) {
+    } else if (!open && !isLocal(server.requestIP(req)?.address ?? "", req.headers)) {
       throw new Problem("metrics_forbidden", { detail: "Set metrics_token or metrics_open to scrape from elsewhere." });
     }
     return respond(200, await needs.metrics.scrape(), needs.metrics.contentType);

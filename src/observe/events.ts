@@ -94,6 +94,11 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       else log.warn("realm keys not fetched", { realm, ...fields });
     },
 
+    untrustedProxy(peer: string) {
+      const reason = "it sends X-Forwarded-For: set trust_proxy_hops; until then limits per address are off for it";
+      log.warn("a proxy that is not declared", { peer, reason });
+    },
+
     http: {
       onAnswered: ({ route, status, seconds }: { route: string; status: number; seconds: number | undefined }) =>
         metrics().answered(route, status, seconds),

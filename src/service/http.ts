@@ -7,6 +7,7 @@ import { readText } from "../http/body.ts";
 import { createCors } from "../http/cors.ts";
 import { createRouter, type Router } from "../http/router.ts";
 import { createRoutes } from "../http/routes.ts";
+import { createClients, isLoopback } from "../limits/address.ts";
 import type { KeycloakId } from "../model/names.ts";
 import { createIdempotency } from "../notify/idempotency.ts";
 import { createNotify } from "../notify/notify.ts";
@@ -42,6 +43,7 @@ export function createHttp(
   const { registry, fanout, gateway } = options.connections;
   const { findApiKey, knows } = access;
   const { metrics_token } = settings;
+  const clients = createClients({ trustProxyHops: settings.trust_proxy_hops, onUntrusted: events.untrustedProxy });
   const cors = createCors(settings.cors_origins);
 
   const notify = createNotify({
@@ -98,11 +100,12 @@ export function createHttp(
       metricsAccess: {
         open: settings.metrics_open,
         isToken: metrics_token === undefined ? undefined : createSecret(metrics_token),
+        isLocal: isLoopback,
       },
       maxBodyBytes: settings.max_body_bytes,
     }),
     cors,
-    trustProxyHops: settings.trust_proxy_hops,
+    addressOf: (peer, headers) => clients.of(peer, headers).address,
     ...events.http,
   });
 }

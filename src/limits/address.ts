@@ -1,0 +1,91 @@
+import { isIP } from "node:net";
+import ipaddr from "ipaddr.js";
+
+/** Whom a request comes from. */
+export interface Client {
+  /** An IP address, as it may stand in a log line. */
+  readonly address: string;
+  /** What limits per address count by. Undefined: they are off for this request. */
+  readonly key: string | undefined;
+}
+
+export interface ClientsOptions {
+  readonly trustProxyHops: number;
+  /** Called once: a proxy seems to be in front, which `trust_proxy_hops` does not know of. */
+  readonly onUntrusted: (peer: string) => void;
+}
+
+export interface Clients {
+  /** `peer`: the other end of the TCP connection. */
+  of(peer: string, headers: Headers): Client;
+}
+
+/** Where proxies are, and hardly anybody else. 100.64.0.0/10, too: clusters give it to their nodes and pods. */
+const inside = new Set(["loopback", "private", "linkLocal", "uniqueLocal", "carrierGradeNat"]);
+
+/**
+ * The client's address. Every proxy appends the address it was called from to X-Forwarded-For, so with N trusted proxies
+ * the N-th entry from the right is the client's; all that stands left of it came from the client and proves nothing.
+ */
+export function createClients({ trustProxyHops, onUntrusted }: ClientsOptions): Clients {
+  let hasWarned = false;
+
+  function behindUnknownProxy(peer: string): Client {
+    const client = parse(peer) ?? unknown(peer);
+    if (!inside.has(rangeOf(client.address))) return client;
+    // All users would be counted as one: better no limit than one that a single user meets for all.
+    if (!hasWarned) onUntrusted(client.address);
+    hasWarned = true;
+    return { ...client, key: undefined };
+  }
+
+  return {
+    of(peer, headers) {
+      const forwardedFor = headers.get("x-forwarded-for");
+      if (forwardedFor === null) return parse(peer) ?? unknown(peer);
+      if (trustProxyHops === 0) return behindUnknownProxy(peer);
+      // With fewer entries than proxies it did not come by all of them, and what is in the header anybody may have written.
+      const entry = forwardedFor.split(",").at(-trustProxyHops) ?? "";
+      return parse(withoutPort(entry.trim())) ?? parse(peer) ?? unknown(peer);
+    },
+  };
+}
+
+/** Whether a request comes from this machine itself, and not from somebody behind a proxy that runs on it. */
+export function isLoopback(peer: string, headers: Headers): boolean {
+  const forwarded = headers.has("x-forwarded-for") || headers.has("forwarded") || headers.has("x-real-ip");
+  return !forwarded && (peer === "::1" || /^(::ffff:)?127\./.test(peer));
+}
+
+/** Some proxies add the port: `192.0.2.1:5678`, `[2001:db8::1]:443`. */
+function withoutPort(entry: string): string {
+  const [, six, four] = /^(?:\[([^\]]*)\](?::\d{1,5})?|([\d.]+):\d{1,5})$/.exec(entry) ?? [];
+  return six ?? four ?? entry;
+}
+
+function parse(text: string): Client | undefined {
+  const family = isIP(text);
+  if (family === 4) return { address: text, key: text };
+  return family === 6 ? parse6(text) : undefined;
+}
+
+function parse6(text: string): Client {
+  // A zone (`fe80::1%eth0`) may be any text, and says nothing about who it is.
+  const six = ipaddr.IPv6.parse(text.replace(/%.*$/s, ""));
+  if (six.isIPv4MappedAddress()) {
+    const four = six.toIPv4Address().toString();
+    return { address: four, key: four };
+  }
+  // Whoever has one IPv6 address mostly has the whole network of 2^64 (RFC 4291 2.5.4).
+  const network = six.parts.slice(0, 4).map((part) => part.toString(16));
+  return { address: six.toRFC5952String(), key: `${network.join(":")}::/64` };
+}
+
+function rangeOf(address: string): string {
+  return ipaddr.isValid(address) ? ipaddr.parse(address).range() : "";
+}
+
+/** A peer that is gone already has no address: what comes from such ones is counted together. */
+function unknown(peer: string): Client {
+  return { address: peer, key: peer };
+}
