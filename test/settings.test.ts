@@ -71,9 +71,26 @@ test("without any source every setting has its default", () => {
     cors_origins: "*",
     trust_proxy_hops: 0,
     max_body_bytes: 65_536,
+    max_url_bytes: 8192,
+    max_header_bytes: 16_384,
+    max_json_depth: 64,
+    max_list_length: 1000,
+    notify_rate_per_second: 10_000,
+    notify_burst: 20_000,
+    authorize_rate_per_second: 500,
+    authorize_burst: 10_000,
+    handshake_rate_per_second: 500,
+    handshake_burst: 10_000,
+    auth_failures_per_minute: 100,
     max_connections: 100_000,
     max_connections_per_user: 50,
+    max_connections_per_address: 20_000,
+    max_polling: 20_000,
+    max_unauthenticated: 10_000,
+    max_unauthenticated_per_address: 5000,
     backlog_bytes: 1_048_576,
+    max_client_messages: 100,
+    max_client_bytes: 65_536,
     connect_timeout_ms: 10_000,
     ping_interval_ms: 25_000,
     ping_timeout_ms: 20_000,
@@ -150,13 +167,30 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ["cors_origins", "https://a.example,*", 'without a path, not "*"'],
     ["trust_proxy_hops", "17", "must be a whole number from 0 to 16"],
     ["max_body_bytes", "0", "must be a number of bytes from 1 to 64 MiB"],
+    ["max_url_bytes", "1023", "must be a number of bytes from 1 KiB to 16 KiB"],
+    ["max_header_bytes", "17 KiB", "must be a number of bytes from 1 KiB to 16 KiB"],
+    ["max_json_depth", "1001", "must be a whole number from 1 to 1000"],
+    ["max_list_length", "0", "must be a whole number from 1 to 100000"],
+    ["notify_rate_per_second", "0.5", "must be a whole number from 1 to 1000000"],
+    ["notify_burst", "0", "must be a whole number from 1 to 10000000"],
+    ["authorize_rate_per_second", "0", "must be a whole number from 1 to 1000000"],
+    ["authorize_burst", "0", "must be a whole number from 1 to 10000000"],
+    ["handshake_rate_per_second", "0", "must be a whole number from 1 to 1000000"],
+    ["handshake_burst", "0", "must be a whole number from 1 to 10000000"],
+    ["auth_failures_per_minute", "0", "must be a whole number from 1 to 1000000"],
     ["max_connections", "0", "must be a whole number from 1 to 10000000"],
     ["max_connections_per_user", "0", "must be a whole number from 1 to 100000"],
+    ["max_connections_per_address", "0", "must be a whole number from 1 to 10000000"],
+    ["max_polling", "0", "must be a whole number from 1 to 10000000"],
+    ["max_unauthenticated", "0", "must be a whole number from 1 to 10000000"],
+    ["max_unauthenticated_per_address", "0", "must be a whole number from 1 to 10000000"],
     [
       "backlog_bytes",
       "much",
       'must be a number of bytes from 1 to 1 GiB, such as 65536, 64 KiB, 8 MiB or 1 GiB, not "much"',
     ],
+    ["max_client_messages", "9", "must be a whole number from 10 to 1000000"],
+    ["max_client_bytes", "1000", "must be a number of bytes from 1 KiB to 64 MiB"],
     ["connect_timeout_ms", "99", "must be a whole number from 100 to 300000"],
     ["ping_interval_ms", "120001", "must be a whole number from 100 to 120000"],
     ["ping_timeout_ms", "300001", "must be a whole number from 100 to 300000"],
@@ -325,6 +359,38 @@ describe("values", () => {
     ]);
   });
 
+  test("a key may have a rate of its own, and what comes in a second may come at once unless it says otherwise", () => {
+    const limitsOf = (rate: string) => {
+      const { api_keys, ws_tokens } = settingsOf({
+        file: `[api_keys.a]\nkey = "0123456789abcdef"\n${rate}\n[ws_tokens.a]\ntoken = "0123456789abcdef"\n${rate}`,
+      });
+      const found = [...api_keys, ...ws_tokens].map(({ rate_per_second, burst }) => [rate_per_second, burst]);
+      expect(found[1]).toEqual(found[0]);
+      return found[0];
+    };
+    expect(limitsOf("")).toEqual([undefined, undefined]);
+    expect(limitsOf("rate_per_second = 100")).toEqual([100, 100]);
+    expect(limitsOf("rate_per_second = 2.5")).toEqual([2.5, 3]);
+    expect(limitsOf("rate_per_second = 0.5")).toEqual([0.5, 1]);
+    expect(limitsOf('rate_per_second = "0.5"\nburst = 10')).toEqual([0.5, 10]);
+  });
+
+  test("a rate that is none is refused", () => {
+    const problemOf = (rate: string) => problemsOf({ file: `[api_keys.a]\nkey = "0123456789abcdef"\n${rate}` });
+    for (const rate of ["0", "-1", "0.0001", "nan", "inf", '"often"', '"1e3"', '""', "1000001", "[1]", "true"]) {
+      expect([rate, problemOf(`rate_per_second = ${rate}`)]).toEqual([
+        rate,
+        ["api_keys.a.rate_per_second in amper.toml must be a number from 0.001 to 1000000"],
+      ]);
+    }
+    for (const burst of ["0", "1.5", "-1"]) {
+      expect(problemOf(`rate_per_second = 1\nburst = ${burst}`)).toEqual([
+        "api_keys.a.burst in amper.toml must be a whole number from 1 to 10000000",
+      ]);
+    }
+    expect(problemOf("burst = 5")).toEqual(["api_keys.a.burst in amper.toml means nothing without rate_per_second"]);
+  });
+
   test("channel rules come from the file, as a map", () => {
     const { channels } = settingsOf({
       file: '[channels.msf]\nroles = ["msf-user"]\nclients = "a, b"\n[channels.__proto__]\n',
@@ -368,9 +434,9 @@ describe("sources", () => {
       for (const source of sources) {
         for (const { path } of numbers) if (below(3) === 0) source.set(path, 1 + below(16));
       }
-      // Where a range begins at 100, so does the model's.
-      for (const source of sources)
-        for (const [path, value] of source) if (path.endsWith("_ms")) source.set(path, value + 100);
+      // Where a range begins later, so does the model's.
+      const later = (path: string) => (path.endsWith("_bytes") ? 1024 : /_ms$|_messages$/.test(path) ? 100 : 0);
+      for (const source of sources) for (const [path, value] of source) source.set(path, value + later(path));
       const [inFile, inEnvironment, inFlags] = sources;
       const named = (path: string) => numbers.find((item) => item.path === path);
       const { settings, origins } = good({
@@ -694,6 +760,8 @@ describe("descriptions", () => {
       [api_keys.orders]
       key = "0123456789abcdef"
       channels = ["msf"]
+      rate_per_second = 0.5
+      burst = 10
       expires_at = 2027-01-01T00:00:00Z
       [channels.msf]
       roles = ["msf-user"]
@@ -703,7 +771,9 @@ describe("descriptions", () => {
     expect(lines).toContain("token_secret = (set)  (file)");
     expect(lines).toContain("metrics_token = (set)  (environment)");
     expect(lines).toContain("ws_tokens = (not set)  (default)");
-    expect(lines).toContain("api_keys = orders (channels msf, until 2027-01-01T00:00:00.000Z)  (file)");
+    expect(lines).toContain(
+      "api_keys = orders (channels msf, 0.5 per second, 10 at once, until 2027-01-01T00:00:00.000Z)  (file)",
+    );
     expect(lines).toContain("channels = msf (roles msf-user), b2b (open to every user)  (file)");
     expect(lines).toContain("journal = sqlite:amper-channels.db  (default)");
     expect(lines).toContain("keycloak.algorithms = RS256, PS256, ES256  (default)");

@@ -3,7 +3,18 @@ import * as v from "valibot";
 import { Channel, type Channels } from "../model/names.ts";
 import { hasGoodChecksum, looksLikeKey } from "./key_format.ts";
 import { placeIn, placeOf, type Doubt, type Place } from "./text.ts";
-import { flag, instant, isTable, listOrAll, pathItem, splitAtCommas, table, type Schema } from "./values.ts";
+import {
+  flag,
+  instant,
+  isTable,
+  listOrAll,
+  pathItem,
+  rate,
+  splitAtCommas,
+  table,
+  wholeNumber,
+  type Schema,
+} from "./values.ts";
 
 /** Of a key or token only its digest (SHA-256, 64 hex digits) is kept. */
 interface Credential {
@@ -11,6 +22,9 @@ interface Credential {
   readonly sha256: string;
   readonly channels: Channels;
   readonly expires_at?: Date;
+  /** Both or none: then the general limit is its own. */
+  readonly rate_per_second?: number;
+  readonly burst?: number;
 }
 
 export interface ApiKey extends Credential {
@@ -48,13 +62,33 @@ const Rights = {
     "*",
   ),
   expires_at: v.exactOptional(instant),
+  rate_per_second: v.exactOptional(rate),
+  burst: v.exactOptional(wholeNumber(1, 10_000_000)),
 };
+
+interface Limited {
+  readonly rate_per_second?: number | undefined;
+  readonly burst?: number | undefined;
+}
+
+const hasRate = ({ rate_per_second, burst }: Limited) => burst === undefined || rate_per_second !== undefined;
+const rateRule = "means nothing without rate_per_second";
+
+/** Without a burst of its own, what comes in a second may come at once. */
+function withBurst<T extends Limited>(entry: T): T {
+  const { rate_per_second, burst } = entry;
+  return rate_per_second === undefined ? entry : { ...entry, burst: burst ?? Math.ceil(rate_per_second) };
+}
 
 export const ApiKeys = credentials<ApiKey>(
   "key",
   v.pipe(
     table({ ...Rights, key: Secret, admin: v.optional(flag, false) }),
-    v.transform(({ key, ...rest }) => ({ ...rest, sha256: key })),
+    v.forward(
+      v.check((entry) => hasRate(entry), rateRule),
+      ["burst"],
+    ),
+    v.transform(({ key, ...rest }) => withBurst({ ...rest, sha256: key })),
   ),
 );
 
@@ -62,7 +96,11 @@ export const WsTokens = credentials<WsToken>(
   "token",
   v.pipe(
     table({ ...Rights, token: Secret, require_bound_tokens: v.optional(flag, false) }),
-    v.transform(({ token, ...rest }) => ({ ...rest, sha256: token })),
+    v.forward(
+      v.check((entry) => hasRate(entry), rateRule),
+      ["burst"],
+    ),
+    v.transform(({ token, ...rest }) => withBurst({ ...rest, sha256: token })),
   ),
 );
 

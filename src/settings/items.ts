@@ -1,5 +1,6 @@
 import type * as v from "valibot";
-import { Settings, type About } from "./schema.ts";
+import { Settings } from "./schema.ts";
+import type { About } from "./setting.ts";
 import { nearest, type Place } from "./text.ts";
 import { isTable } from "./values.ts";
 

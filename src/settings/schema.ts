@@ -1,40 +1,12 @@
 import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, WsTokens } from "./credentials.ts";
+import { limits } from "./limits.ts";
 import { ClientIds, defaultAlgorithms, defaultAudience, Realms } from "./realms.ts";
 import { Algorithms, Audience, ChannelRules, JournalUrl, TokenSecrets } from "./rules.ts";
+import { optional, setting } from "./setting.ts";
 import * as show from "./show.ts";
 import type { Doubt } from "./text.ts";
 import { bytes, flag, isOpenToListeners, issuer, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
-
-/** What there is to say about a setting besides its values. Environment variable and flag follow from its name. */
-export interface About<T> {
-  readonly description: string;
-  /** Its value may be shown. Without this mark it is a secret: a forgotten mark hides, it never leaks. */
-  readonly public?: true;
-  readonly fileOnly?: true;
-  /** A flag that is given again adds to it. */
-  readonly list?: true;
-  /** Environment variables that are read where its own is not set. */
-  readonly alsoReads?: readonly string[];
-  /** What may be shown of a value, if not the value itself. */
-  show?(value: T): string;
-  /** What is allowed and still doubtful. `given` is the value as its source has it. */
-  doubts?(value: T, given: unknown): readonly Doubt[];
-}
-
-type AnySchema = v.GenericSchema<unknown, unknown>;
-
-function setting<S extends AnySchema, const D extends v.Default<S, undefined>>(
-  schema: S,
-  fallback: D,
-  about: About<v.InferOutput<S>>,
-) {
-  return Object.assign(v.optional(schema, fallback), { about });
-}
-
-function optional<S extends AnySchema>(schema: S, about: About<v.InferOutput<S>>) {
-  return Object.assign(v.exactOptional(schema), { about, default: undefined });
-}
 
 /** The one source of names, types, defaults, environment variables, flags, help and documentation. */
 export const Settings = v.pipe(
@@ -170,22 +142,7 @@ export const Settings = v.pipe(
       description: "proxies in front that set X-Forwarded-For",
       public: true,
     }),
-    max_body_bytes: setting(bytes("64 MiB"), 65_536, {
-      description: "largest body of a request",
-      public: true,
-    }),
-    max_connections: setting(wholeNumber(1, 10_000_000), 100_000, {
-      description: "connections in all",
-      public: true,
-    }),
-    max_connections_per_user: setting(wholeNumber(1, 100_000), 50, {
-      description: "connections of one user",
-      public: true,
-    }),
-    backlog_bytes: setting(bytes("1 GiB"), "1 MiB", {
-      description: "how far a connection may lag before it is closed",
-      public: true,
-    }),
+    ...limits,
     connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
       description: "time to authenticate after the handshake",
       public: true,

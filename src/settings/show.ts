@@ -10,6 +10,8 @@ export function credentials(
     readonly admin?: boolean;
     readonly require_bound_tokens?: boolean;
     readonly expires_at?: Date;
+    readonly rate_per_second?: number;
+    readonly burst?: number;
   }[],
 ): string {
   const shown = list.map((entry) => {
@@ -17,6 +19,7 @@ export function credentials(
       `channels ${entry.channels === "*" ? "*" : entry.channels.join(" ")}`,
       ...(entry.admin === true ? ["admin"] : []),
       ...(entry.require_bound_tokens === true ? ["bound tokens only"] : []),
+      ...(entry.rate_per_second === undefined ? [] : [`${entry.rate_per_second} per second, ${entry.burst} at once`]),
       ...(entry.expires_at === undefined ? [] : [`until ${entry.expires_at.toISOString()}`]),
     ];
     return `${entry.name} (${rights.join(", ")})`;

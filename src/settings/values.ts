@@ -22,16 +22,31 @@ export function wholeNumber(least: number, most: number) {
   );
 }
 
+const rateRule = "must be a number from 0.001 to 1000000";
+
+/** How often something may happen: so many a second, or with a fraction, one in so many seconds. */
+export const rate = v.pipe(
+  v.union(
+    [
+      v.number(rateRule),
+      v.pipe(v.string(rateRule), v.trim(), v.regex(/^\d{1,7}(\.\d{1,6})?$/, rateRule), v.transform(Number)),
+    ],
+    rateRule,
+  ),
+  v.minValue(0.001, rateRule),
+  v.maxValue(1_000_000, rateRule),
+);
+
 const size = /^(\d{1,16}) *(B|[KMG]iB)?$/;
 const units: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
-export function bytes(most: string) {
-  const rule = `must be a number of bytes from 1 to ${most}, such as 65536, 64 KiB, 8 MiB or 1 GiB`;
+export function bytes(most: string, least = "1") {
+  const rule = `must be a number of bytes from ${least} to ${most}, such as 65536, 64 KiB, 8 MiB or 1 GiB`;
   const given = v.union(
     [v.number(rule), v.pipe(v.string(rule), v.trim(), v.regex(size, rule), v.transform(sizeOf))],
     rule,
   );
-  return v.pipe(given, v.integer(rule), v.minValue(1, rule), v.maxValue(sizeOf(most), rule));
+  return v.pipe(given, v.integer(rule), v.minValue(sizeOf(least), rule), v.maxValue(sizeOf(most), rule));
 }
 
 function sizeOf(written: string): number {
