@@ -131,6 +131,21 @@ describe("the body", () => {
     expect((await post(url, { msg: '\\"[{'.repeat(100), channel }, headers)).status).toBe(200);
   });
 
+  test("has at most max_list_length names in a list, and max_json_depth levels, itself included", async () => {
+    const { url } = await start({ AMPER_MAX_LIST_LENGTH: "2", AMPER_MAX_JSON_DEPTH: "3" });
+    const say = (body: object) => post(url, { API_KEY: apiKey, msg, ...body });
+    expect((await say({ channel: ["a", "b"], keycloak: ["alice", "bob"] })).status).toBe(200);
+    for (const body of [{ channel: ["a", "b", "c"] }, { keycloak: ["alice", "bob", "carol"] }]) {
+      const { errors } = await expectProblem(await say(body), "invalid_body");
+      expect(errors).toEqual([
+        { path: Object.keys(body).join(), message: "a list has at most 2 names (max_list_length)" },
+      ]);
+    }
+    expect((await say({ channel, msg: { a: [1, 2] } })).status).toBe(200);
+    const { detail } = await expectProblem(await say({ channel, msg: { a: [[1]] } }), "invalid_body");
+    expect(detail).toBe("The body is nested deeper than 3 levels (max_json_depth).");
+  });
+
   test("over max_body_bytes is 413, declared or chunked; one of just that size is not", async () => {
     const { url } = await start({ AMPER_MAX_BODY_BYTES: "1000" });
     const sized = (bytes: number) => {

@@ -2,16 +2,19 @@ import * as v from "valibot";
 import { Channel, KeycloakId } from "../model/names.ts";
 import { Problem, type FieldError } from "../model/problem.ts";
 
-const longestList = 1000;
 const longestTtl_seconds = 7 * 24 * 60 * 60;
-const deepestJson = 64;
+
+export interface BodyLimits {
+  readonly jsonDepth: number;
+  readonly listLength: number;
+}
 
 /** A name, or a list of names: always parsed to a list that names nothing twice. */
-function oneOrMore<T>(name: v.GenericSchema<unknown, T>) {
+function oneOrMore<T>(name: v.GenericSchema<unknown, T>, listLength: number) {
   const list = v.pipe(
     v.array(name),
     v.minLength(1, "an empty list names nobody"),
-    v.maxLength(longestList, `a list has at most ${longestList} names`),
+    v.maxLength(listLength, `a list has at most ${listLength} names (max_list_length)`),
     v.transform((names) => [...new Set(names)]),
   );
   const one = v.pipe(
@@ -25,39 +28,58 @@ function oneOrMore<T>(name: v.GenericSchema<unknown, T>) {
  * The body of `POST /notify`, without its key. Strict, and `null` is not "absent": a misspelt `chanel`, or a user id that
  * a backend's bug left empty, would otherwise send a private message to everyone.
  */
-const Body = v.pipe(
-  v.strictObject({
-    msg: v.unknown(),
-    keycloak: v.optional(oneOrMore(KeycloakId)),
-    channel: v.optional(oneOrMore(Channel)),
-    ttl: v.optional(
-      v.pipe(
-        v.number("ttl is a number of seconds"),
-        v.integer("ttl is a whole number of seconds"),
-        v.minValue(0, "ttl cannot be negative"),
-        v.maxValue(longestTtl_seconds, "ttl is at most 604800 seconds, 7 days"),
+function bodySchema({ listLength }: BodyLimits) {
+  return v.pipe(
+    v.strictObject({
+      msg: v.unknown(),
+      keycloak: v.optional(oneOrMore(KeycloakId, listLength)),
+      channel: v.optional(oneOrMore(Channel, listLength)),
+      ttl: v.optional(
+        v.pipe(
+          v.number("ttl is a number of seconds"),
+          v.integer("ttl is a whole number of seconds"),
+          v.minValue(0, "ttl cannot be negative"),
+          v.maxValue(longestTtl_seconds, "ttl is at most 604800 seconds, 7 days"),
+        ),
+        0,
       ),
-      0,
+    }),
+    v.forward(
+      v.check(({ ttl, keycloak }) => ttl === 0 || keycloak !== undefined, "a ttl needs the keycloak to hold it for"),
+      ["ttl"],
     ),
-  }),
-  v.forward(
-    v.check(({ ttl, keycloak }) => ttl === 0 || keycloak !== undefined, "a ttl needs the keycloak to hold it for"),
-    ["ttl"],
-  ),
-  v.check((body) => body.keycloak !== undefined || body.channel !== undefined, "name a channel, a keycloak, or both"),
-);
-export type Body = v.InferOutput<typeof Body>;
+    v.check((body) => body.keycloak !== undefined || body.channel !== undefined, "name a channel, a keycloak, or both"),
+  );
+}
+export type Body = v.InferOutput<ReturnType<typeof bodySchema>>;
 
-/** Parses JSON that is not deeper than `deepestJson`: `JSON.stringify` throws on the way out of what `JSON.parse` let in. */
-export function parseJson(text: string): unknown {
-  if (isDeep(text)) {
-    throw new Problem("invalid_body", { detail: `The body is nested deeper than ${deepestJson} levels.` });
-  }
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Problem("invalid_json");
-  }
+export interface BodyParser {
+  /** Throws `invalid_json`, or `invalid_body` if it is too deep: `JSON.stringify` throws on the way out of what `JSON.parse` let in. */
+  parseJson(text: string): unknown;
+  /** Throws `invalid_body`. */
+  parseBody(body: unknown): Body;
+}
+
+export function createBodyParser(limits: BodyLimits): BodyParser {
+  const schema = bodySchema(limits);
+  return {
+    parseJson(text) {
+      if (isDeeper(text, limits.jsonDepth)) {
+        const detail = `The body is nested deeper than ${limits.jsonDepth} levels (max_json_depth).`;
+        throw new Problem("invalid_body", { detail });
+      }
+      try {
+        return JSON.parse(text);
+      } catch {
+        throw new Problem("invalid_json");
+      }
+    },
+    parseBody(body) {
+      const result = v.safeParse(schema, body);
+      if (result.success) return result.output;
+      throw new Problem("invalid_body", { errors: result.issues.map(toFieldError) });
+    },
+  };
 }
 
 /** Takes the key out of a body, so that the rest can be judged after it. */
@@ -65,12 +87,6 @@ export function splitKey(body: unknown): { apiKey: unknown; rest: unknown } {
   if (typeof body !== "object" || body === null || Array.isArray(body)) return { apiKey: undefined, rest: body };
   const { API_KEY: apiKey, ...rest }: { API_KEY?: unknown } = body;
   return { apiKey, rest };
-}
-
-export function parseBody(body: unknown): Body {
-  const result = v.safeParse(Body, body);
-  if (result.success) return result.output;
-  throw new Problem("invalid_body", { errors: result.issues.map(toFieldError) });
 }
 
 function toFieldError(issue: v.BaseIssue<unknown>): FieldError {
@@ -81,7 +97,7 @@ function toFieldError(issue: v.BaseIssue<unknown>): FieldError {
 }
 
 /** Counts brackets outside of strings, in one pass and without recursion. */
-function isDeep(text: string): boolean {
+function isDeeper(text: string, levels: number): boolean {
   let depth = 0;
   let inString = false;
   for (let i = 0; i < text.length; i++) {
@@ -91,7 +107,7 @@ function isDeep(text: string): boolean {
       else if (char === 0x22 /* " */) inString = false;
     } else if (char === 0x22) inString = true;
     else if (char === 0x5b /* [ */ || char === 0x7b /* { */) {
-      if (++depth > deepestJson) return true;
+      if (++depth > levels) return true;
     } else if (char === 0x5d /* ] */ || char === 0x7d /* } */) depth--;
   }
   return false;

@@ -2,7 +2,7 @@ import type { Cursor } from "../model/cursor.ts";
 import type { Draft, Outcome, Target } from "../model/entry.ts";
 import { allows, type Channel, type Channels, type KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
-import { parseBody, parseJson, splitKey, type Body } from "./body.ts";
+import { createBodyParser, splitKey, type Body, type BodyLimits } from "./body.ts";
 import { fingerprint, idempotencyKey, type createIdempotency, type Memo } from "./idempotency.ts";
 import { receiptOf, type Receipt } from "./receipt.ts";
 
@@ -28,6 +28,7 @@ export interface NotifyNeeds {
   readonly once: ReturnType<typeof createIdempotency<Receipt>>;
   /** Whom a notification would reach now: for a repeat whose first answer was never given. */
   readonly count: (target: Target) => Outcome;
+  readonly limits: BodyLimits;
   readonly onAccepted: (accepted: { receipt: Receipt; apiKey: ApiKey; target: Target; requestId: string }) => void;
 }
 
@@ -47,6 +48,8 @@ export interface Notified {
 
 /** `POST /notify`: the key, then the body, then the rights; then the journal, which makes it durable and hands it on. */
 export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Promise<Notified> {
+  const { parseJson, parseBody } = createBodyParser(needs.limits);
+
   return async function notify(request) {
     // A wrong key in a header is refused before a byte of the body is read.
     const knownKey = request.apiKey === undefined ? undefined : find(request.apiKey);

@@ -57,6 +57,7 @@ export function createHttp(
       parse: parseReceipt,
     }),
     count: fanout.count,
+    limits: { jsonDepth: settings.max_json_depth, listLength: settings.max_list_length },
     onAccepted: events.notified,
   });
 
