@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 // First, so that its hook ends what is open before the one that stops the service.
 import {
   engineUrl,
+  frame,
   metric,
   noSessions,
   parseOpen,
@@ -280,8 +281,8 @@ describe("a polling session", () => {
     expect(await polling.next()).toStartWith("40{");
   });
 
-  test("takes a body of maxPayload, and refuses a larger one with 413, declared or chunked", async () => {
-    const { url } = await start();
+  test("takes a body of maxPayload if it may, and refuses a larger one with 413, declared or chunked", async () => {
+    const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "8 MiB" });
     const { post } = await rawPolling(url);
     expect((await post(`40/${"x".repeat(limits.maxPayload - 3)}`)).status).toBe(200);
     await expectProblem(await post(`40/${"x".repeat(limits.maxPayload - 2)}`), "too_large");
@@ -319,18 +320,113 @@ describe("a polling session", () => {
   });
 });
 
-test("a websocket message of maxPayload is taken, a longer one ends the session", async () => {
-  const { url } = await start();
+/** A packet of an event, which has so many bytes. */
+const sized = (bytes: number) => `42["${"x".repeat(bytes - 6)}"]`;
+const dropped = (url: string) => metric(url, "amper_client_events_dropped_total");
+const closedFor = (url: string, limit: string) => metric(url, `amper_client_limit_closes_total{limit="${limit}"}`);
+
+test("a websocket message of maxPayload is taken if it may be sent, a longer one ends the session", async () => {
+  const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "8 MiB" });
   const ws = await raws.websocket(url);
   await ws.send(await connectPacket(url));
   expect(await ws.next()).toStartWith("40{");
-  const sized = (bytes: number) => `42["${"x".repeat(bytes - 6)}"]`;
   await ws.send(sized(limits.maxPayload));
-  await until("it is taken", async () => (await metric(url, "amper_client_events_dropped_total")) === 1);
+  await until("it is taken", async () => (await dropped(url)) === 1);
   await ws.send(sized(limits.maxPayload + 1));
   expect(await ws.ended()).toEqual([]);
-  expect(await metric(url, "amper_client_events_dropped_total")).toBe(1);
+  expect(await dropped(url)).toBe(1);
   await noSessions(url);
+});
+
+describe("a client that talks", () => {
+  for (const [name, opened] of Object.entries(raws)) {
+    test(`is closed after max_client_messages, ${name}`, async () => {
+      const { url } = await start({ AMPER_MAX_CLIENT_MESSAGES: "10" });
+      const raw = await opened(url);
+      await raw.send(await connectPacket(url));
+      expect(await raw.next()).toStartWith("40{");
+      for (let i = 0; i < 9; i++) await raw.send(sized(10));
+      await until("they are taken", async () => (await dropped(url)) === 9);
+      expect(await metric(url, "amper_sessions")).toBe(1);
+      await raw.send("3");
+      expect(await raw.ended()).toEqual([]);
+      expect(await closedFor(url, "messages")).toBe(1);
+      await noSessions(url);
+    });
+
+    test(`is closed after max_client_bytes, and not after as many characters, ${name}`, async () => {
+      const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
+      const raw = await opened(url);
+      const connect = await connectPacket(url);
+      await raw.send(connect);
+      expect(await raw.next()).toStartWith("40{");
+      await raw.send(sized(2000 - connect.length - 300));
+      // 300 bytes in 104 characters.
+      await raw.send(`42["${"€".repeat(98)}"]`);
+      await until("they are taken", async () => (await dropped(url)) === 2);
+      expect(await metric(url, "amper_sessions")).toBe(1);
+      await raw.send("3");
+      expect(await raw.ended()).toEqual([]);
+      expect(await closedFor(url, "bytes")).toBe(1);
+      await noSessions(url);
+    });
+
+    test(`is closed for bytes that are binary, too, ${name}`, async () => {
+      const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
+      const raw = await opened(url);
+      await raw.send(await connectPacket(url));
+      expect(await raw.next()).toStartWith("40{");
+      await raw.send(sized(800));
+      await raw.send(new Uint8Array(1000));
+      expect(await raw.ended()).toEqual([]);
+      expect(await closedFor(url, "bytes")).toBe(1);
+    });
+
+    test(`may go on after the next heartbeat, even if the clock is set back, ${name}`, async () => {
+      let ahead_ms = 0;
+      const { url } = await start({ AMPER_MAX_CLIENT_MESSAGES: "10" }, { now: () => Date.now() + ahead_ms });
+      const raw = await opened(url);
+      await raw.send(await connectPacket(url));
+      expect(await raw.next()).toStartWith("40{");
+      for (const [round, ahead] of [0, 25_001, -25_001].entries()) {
+        ahead_ms = ahead;
+        for (let i = 0; i < 8; i++) await raw.send(sized(10));
+        await until("they are taken", async () => (await dropped(url)) === 8 * (round + 1));
+      }
+      expect(await metric(url, "amper_sessions")).toBe(1);
+    });
+  }
+
+  test("may post a body of max_client_bytes, and no larger one, declared or chunked", async () => {
+    const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
+    const { post } = await rawPolling(url);
+    expect((await post(`40/${"x".repeat(1997)}`)).status).toBe(200);
+    const { detail } = await expectProblem(await post(`40/${"x".repeat(1998)}`), "too_large");
+    expect(detail).toBe("The body may have 2000 bytes (max_client_bytes).");
+    const part = new TextEncoder().encode("4".repeat(1001));
+    const chunked = new ReadableStream({
+      start(controller) {
+        controller.enqueue(part);
+        controller.enqueue(part);
+        controller.close();
+      },
+    });
+    await expectProblem(await post(chunked), "too_large");
+  });
+
+  test("cannot make us keep a message that it never ends", async () => {
+    const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
+    const headers = Object.entries(upgradeHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
+    const upgrade = `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n${headers.join("")}\r\n`;
+    const parts = [frame(1, "4".repeat(900), { fin: false }), frame(0, "4".repeat(900), { fin: false })];
+    const begin = Buffer.concat([Buffer.from(upgrade), ...parts]);
+    const closed = async (...sent: Uint8Array[]) =>
+      (await talk(url, Buffer.concat([begin, ...sent]), { enough: Infinity })).closed;
+    expect(await talk(url, begin, { enough: Infinity, silence_ms: 300 })).toMatchObject({ closed: false });
+    expect(await closed(frame(0, "4".repeat(300), { fin: false }))).toBe(true);
+    expect(await closed(frame(0, "4", { declared: 2001 }))).toBe(true);
+    await noSessions(url);
+  });
 });
 
 describe("an upgrade", () => {

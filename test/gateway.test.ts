@@ -32,9 +32,15 @@ for (const [name, options] of Object.entries(transports)) {
       waiting: () => [],
       registry,
       fanout,
-      limits: { connectionsPerUser: 10, connectTimeout_ms: 1000, pingInterval_ms: 25_000, pingTimeout_ms: 20_000 },
+      limits: {
+        connectionsPerUser: 10,
+        connectTimeout_ms: 1000,
+        pingInterval_ms: 25_000,
+        pingTimeout_ms: 20_000,
+        client: { messages: 100, bytes: 65_536 },
+      },
       now: Date.now,
-      on: { connected() {}, disconnected() {}, refused() {}, closing() {}, dropped() {} },
+      on: { connected() {}, disconnected() {}, refused() {}, closing() {}, dropped() {}, exceeded() {} },
     });
     const server = listen({
       host: "127.0.0.1",

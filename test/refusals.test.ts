@@ -35,7 +35,7 @@ for (const [name, options] of Object.entries(transports)) {
         [{ ...good, token: 1 }, "token_invalid"],
         [{ ...good, token: "nonsense" }, "token_invalid"],
         [{ ...good, token: `${token}x` }, "token_invalid"],
-        [{ ...good, token: "x".repeat(100_000) }, "token_invalid"],
+        [{ ...good, token: "x".repeat(50_000) }, "token_invalid"],
         [
           { ...good, token: expired.issue({ user: null, channels: "*", session: null, via: null }).token },
           "token_expired",

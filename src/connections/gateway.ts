@@ -8,9 +8,10 @@ import { closings, refusals, type ClosingCode, type RefusalCode } from "../model
 import type { BunWebSocket, Connection, EngineSocket } from "./connection.ts";
 import { armExpiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
-import { limitPackets, limitProbes } from "./packets.ts";
+import { largestMessageBytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
+import { createSession, forgetHandshake, type Session } from "./session.ts";
 
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
@@ -27,6 +28,7 @@ export interface GatewayNeeds {
     readonly connectTimeout_ms: number;
     readonly pingInterval_ms: number;
     readonly pingTimeout_ms: number;
+    readonly client: ClientLimits;
   };
   readonly now: () => number;
   readonly on: GatewayEvents;
@@ -38,6 +40,8 @@ export interface GatewayEvents {
   readonly refused: (code: RefusalCode) => void;
   readonly closing: (connection: Connection, code: ClosingCode) => void;
   readonly dropped: () => void;
+  /** A client has sent more than it may: its connection is closed. */
+  readonly exceeded: (limit: keyof ClientLimits) => void;
 }
 
 export interface Gateway {
@@ -47,6 +51,7 @@ export interface Gateway {
     open(ws: BunWebSocket): void;
     message(ws: BunWebSocket, message: string | Buffer): void;
     close(ws: BunWebSocket, code: number, reason: string): void;
+    readonly maxPayloadLength: number;
   };
   /** Tells the client why, and ends the connection so that it comes back, or stays away, as the code says. */
   close(connection: Connection, code: ClosingCode): void;
@@ -54,16 +59,6 @@ export interface Gateway {
   closeAll(): void;
   /** Engine connections: the same, and those that have not sent their CONNECT yet. */
   readonly sessions: number;
-}
-
-/** An engine connection, from its handshake on. */
-interface Session {
-  readonly engine: EngineSocket;
-  /** Set by the first CONNECT: there is one in the life of an engine connection. */
-  claimed: boolean;
-  admitted: Admitted | null;
-  resumption: Resumption | null;
-  leftBehind: Connection | undefined;
 }
 
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
@@ -96,8 +91,14 @@ export function createGateway(needs: GatewayNeeds): Gateway {
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn) => {
-    sessions.set(conn, { engine: conn, claimed: false, admitted: null, resumption: null, leftBehind: undefined });
-    limitPackets(conn, { now: needs.now, interval_ms: limits.pingInterval_ms, onMessage: () => onMessage(conn) });
+    sessions.set(conn, createSession(conn));
+    limitPackets(conn, {
+      limits: limits.client,
+      interval_ms: limits.pingInterval_ms,
+      now: needs.now,
+      onMessage: () => onMessage(conn),
+      onExceeded: needs.on.exceeded,
+    });
     conn.on("close", () => sessions.delete(conn));
   });
   io.bind(engine);
@@ -226,6 +227,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
         unmatched.delete(ws.data.transport);
         engine.onWebSocketClose(ws, code, reason);
       },
+      maxPayloadLength: largestMessageBytes(limits.client),
     }),
     close,
     closeAll: () => engine.close(),
@@ -233,11 +235,4 @@ export function createGateway(needs: GatewayNeeds): Gateway {
       return sessions.size;
     },
   };
-}
-
-/** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */
-function forgetHandshake({ socket, engine }: Connection, session: Session): void {
-  Object.assign(socket, { handshake: undefined });
-  Object.assign(engine, { request: undefined });
-  Object.assign(session, { admitted: null, resumption: null, leftBehind: undefined });
 }

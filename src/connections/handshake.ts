@@ -1,5 +1,6 @@
 import { Problem } from "../model/problem.ts";
 import type { Gateway } from "./gateway.ts";
+import { largestMessageBytes, type ClientLimits } from "./packets.ts";
 
 type Handle = Gateway["handle"];
 
@@ -10,13 +11,11 @@ export interface HandshakeNeeds {
   readonly isDraining: () => boolean;
   readonly allowsOrigin: (req: Request) => boolean;
   /** Reads a body, or throws `too_large`. */
-  readonly readText: (req: Request, limitBytes: number) => Promise<string>;
+  readonly readText: (req: Request, limitBytes: number, setting: string) => Promise<string>;
+  readonly clientLimits: ClientLimits;
   /** How long a poll is left unanswered when there is nothing to say: until the next heartbeat. */
   readonly longestPoll_ms: number;
 }
-
-/** Engine.IO's own limit, which it tells clients as `maxPayload`. */
-const maxPayloadBytes = 1_000_000;
 
 /**
  * What is judged before the engine sees a request: everything here refuses "for now", with an HTTP status after which a
@@ -25,6 +24,7 @@ const maxPayloadBytes = 1_000_000;
 export function createHandshake(
   needs: HandshakeNeeds,
 ): (req: Request, server: Parameters<Handle>[1], url: URL) => Promise<Response> {
+  const mostBytes = largestMessageBytes(needs.clientLimits);
   // Bun counts in steps of 4 s, so that a timeout may come as much too early; and no further than 255.
   const poll_seconds = Math.min(255, Math.ceil(needs.longestPoll_ms / 1000) + 5);
 
@@ -65,8 +65,8 @@ export function createHandshake(
   /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */
   async function bounded(req: Request): Promise<Request> {
     const declared = req.headers.get("content-length");
-    if (declared !== null && Number(declared) <= maxPayloadBytes) return req;
-    const body = await needs.readText(req, maxPayloadBytes);
+    if (declared !== null && Number(declared) <= mostBytes) return req;
+    const body = await needs.readText(req, mostBytes, "max_client_bytes");
     return new Request(req.url, { method: "POST", headers: req.headers, body });
   }
 }

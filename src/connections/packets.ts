@@ -1,19 +1,49 @@
 import type { BunWebSocket, EngineSocket } from "./connection.ts";
 
-const packetsPerInterval = 100;
+/** What a client may send between two heartbeats. */
+export interface ClientLimits {
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+/** Engine.IO's own limit, which it tells clients as `maxPayload`. */
+const maxPayloadBytes = 1_000_000;
+
+/**
+ * The largest message, and the largest body of a POST. Until one is complete it is kept in memory and not counted below, so
+ * that thousands of clients that never finish theirs could hold gigabytes if each of them might have a megabyte.
+ */
+export function largestMessageBytes(limits: ClientLimits): number {
+  return Math.min(maxPayloadBytes, limits.bytes);
+}
 
 /** A connection only receives. A client that talks anyway is cut off before it costs much more than its heartbeats. */
 export function limitPackets(
   conn: EngineSocket,
-  options: { now: () => number; interval_ms: number; onMessage: () => void },
+  options: {
+    limits: ClientLimits;
+    interval_ms: number;
+    now: () => number;
+    onMessage: () => void;
+    /** The connection is closed for it. */
+    onExceeded: (limit: keyof ClientLimits) => void;
+  },
 ): void {
-  let count = 0;
-  let since_ms = options.now();
-  conn.on("packet", ({ type }) => {
-    const now_ms = options.now();
-    if (now_ms - since_ms > options.interval_ms) [count, since_ms] = [0, now_ms];
-    if (type === "message") options.onMessage();
-    if (++count > packetsPerInterval) conn.close();
+  const { limits, interval_ms, now, onMessage, onExceeded } = options;
+  let messages = 0;
+  let bytes = 0;
+  let since_ms = now();
+  conn.on("packet", ({ type, data }) => {
+    const now_ms = now();
+    // A clock that is set back begins anew, too, instead of adding up until it has caught up.
+    if (Math.abs(now_ms - since_ms) > interval_ms) [messages, bytes, since_ms] = [0, 0, now_ms];
+    if (type === "message") onMessage();
+    messages += 1;
+    // The type of a packet is one character more; a binary one on a websocket has none.
+    bytes += data === undefined ? 1 : typeof data === "string" ? 1 + Buffer.byteLength(data) : data.byteLength;
+    if (messages <= limits.messages && bytes <= limits.bytes) return;
+    onExceeded(messages > limits.messages ? "messages" : "bytes");
+    conn.close();
   });
 }
 

@@ -5,7 +5,7 @@ export interface ListenOptions<Socket> {
   /** Paths of PEM files. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly answer: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
-  readonly websocket: Pick<Bun.WebSocketHandler<Socket>, "open" | "message" | "close">;
+  readonly websocket: Pick<Bun.WebSocketHandler<Socket>, "open" | "message" | "close" | "maxPayloadLength">;
   /** A websocket from which nothing came for so long is cut. */
   readonly silence_ms: number;
   readonly backlogBytes: number;
@@ -44,7 +44,6 @@ export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socke
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
       idleTimeout: Math.min(longestSilence_seconds, Math.ceil(options.silence_ms / 1000) + idle_seconds),
       sendPings: false,
-      maxPayloadLength: 1_000_000,
       // The engine ignores the result of `send`: a reader that stalls is closed, and comes back, instead of missing something.
       backpressureLimit: backlogBytes + backlogReserveBytes,
       closeOnBackpressureLimit: true,

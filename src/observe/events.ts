@@ -44,6 +44,10 @@ export function createEvents(log: Log, metrics: () => Metrics) {
         log.info("connection closing", { code, keycloakID: user, channel });
       },
       dropped: () => metrics().droppedEvent(),
+      exceeded(limit: string) {
+        metrics().clientExceeded(limit);
+        log.info("a client sent too much", { limit });
+      },
     },
 
     notified(accepted: {

@@ -23,6 +23,7 @@ export interface Metrics {
   closing(code: string): void;
   backlogClosed(transport: "polling" | "websocket"): void;
   droppedEvent(): void;
+  clientExceeded(limit: string): void;
   answered(route: string, status: number, seconds: number | undefined): void;
   jwksFetched(realm: string, succeeded: boolean): void;
   revoked(cause: "operator" | "user_logout" | "session_logout"): void;
@@ -99,6 +100,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   const closings = counter("closings_total", "Connections that the service ended, by code.", "code");
   const backlogCloses = counter("backlog_closes_total", "Connections closed because they did not read.", "transport");
   const dropped = counter("client_events_dropped_total", "Packets that clients sent although they only receive.");
+  const exceeded = counter("client_limit_closes_total", "Connections closed because they sent too much.", "limit");
   const requests = counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
   const jwks = counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
   const revoked = counter("revocations_total", "Users and Keycloak sessions that were thrown out, by cause.", "cause");
@@ -148,6 +150,7 @@ export function createMetrics(version: string, readings: Readings): Metrics {
     closing: (code) => closings.inc({ code }),
     backlogClosed: (transport) => backlogCloses.inc({ transport }),
     droppedEvent: () => dropped.inc(),
+    clientExceeded: (limit) => exceeded.inc({ limit }),
     answered(route, status, seconds) {
       const answer = answerOf(route, status);
       answer.count.inc();

@@ -4,6 +4,7 @@ import type { Connection } from "../connections/connection.ts";
 import { drain, drainPolling } from "../connections/drain.ts";
 import { createFanout, type Fanout } from "../connections/fanout.ts";
 import { createGateway, type Gateway } from "../connections/gateway.ts";
+import type { ClientLimits } from "../connections/packets.ts";
 import { createRecovery } from "../connections/recovery.ts";
 import { createRegistry, type Registry } from "../connections/registry.ts";
 import type { Entry, Outcome, Revoked } from "../model/entry.ts";
@@ -85,6 +86,7 @@ export function createConnections(
       connectTimeout_ms: settings.connect_timeout_ms,
       pingInterval_ms: settings.ping_interval_ms,
       pingTimeout_ms: settings.ping_timeout_ms,
+      client: clientLimits(settings),
     },
     now,
     on: events.connections,
@@ -128,4 +130,8 @@ export function createConnections(
       beat.stop();
     },
   };
+}
+
+export function clientLimits(settings: Settings): ClientLimits {
+  return { messages: settings.max_client_messages, bytes: settings.max_client_bytes };
 }

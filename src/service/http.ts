@@ -19,7 +19,7 @@ import { createLogout } from "../revocations/logout.ts";
 import type { Revoker } from "../revocations/revoke.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Access } from "./access.ts";
-import type { Connections } from "./connections.ts";
+import { clientLimits, type Connections } from "./connections.ts";
 import type { Store } from "./store.ts";
 
 type SocketData = BunWebSocket["data"];
@@ -78,6 +78,7 @@ export function createHttp(
         isDraining,
         allowsOrigin: cors.allows,
         readText,
+        clientLimits: clientLimits(settings),
         longestPoll_ms: settings.ping_interval_ms + settings.ping_timeout_ms,
       }),
       findApiKey,
