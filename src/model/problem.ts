@@ -21,6 +21,7 @@ export const problems = {
   too_large: { status: 413, title: "The body is too large" },
   unsupported_media_type: { status: 415, title: "The body has to be JSON" },
   idempotency_mismatch: { status: 422, title: "This Idempotency-Key was used for another notification" },
+  rate_limited: { status: 429, title: "Too many requests" },
   held_full: { status: 429, title: "As much is held for this user as the service takes" },
   internal: { status: 500, title: "Something went wrong on our side" },
   not_available: { status: 501, title: "Not available in this version" },
