@@ -6,6 +6,7 @@ import { createRevoker } from "./revocations/revoke.ts";
 import { createAccess, longestCredential_ms } from "./service/access.ts";
 import { createConnections } from "./service/connections.ts";
 import { createHttp } from "./service/http.ts";
+import { createLimits } from "./service/limits.ts";
 import { openStore } from "./service/store.ts";
 import type { Settings } from "./settings/schema.ts";
 import { version } from "./version.ts";
@@ -37,10 +38,11 @@ export async function startService(
   const revocations_ms = longestCredential_ms(settings);
   const store = await openStore(settings, { events, now, revocations_ms });
   const { journal, window, held } = store;
-  const access = createAccess(settings, { events, now, history: journal.history });
+  const limits = createLimits(settings, { events, now });
+  const access = createAccess(settings, { events, now, history: journal.history, limits });
   const publish = (topic: string, frame: string) => server.publish(topic, frame);
-  const connections = createConnections(settings, { events, now, store, access, publish });
-  const { registry, fanout, gateway } = connections;
+  const connections = createConnections(settings, { events, now, store, access, limits, publish });
+  const { registry, fanout, gateway, sessions } = connections;
   // Every node follows the journal, this one too.
   journal.follow(connections.follow);
   const revoker = createRevoker({
@@ -53,7 +55,7 @@ export async function startService(
   });
 
   const metrics = createMetrics(version, {
-    sessions: () => gateway.sessions,
+    sessions: () => ({ all: sessions.size, unauthenticated: sessions.unauthenticated }),
     polling: () => fanout.polling,
     users: () => registry.users,
     channels: () => registry.channels().map(([channel, members]) => [channel, members.size] as const),
@@ -73,6 +75,7 @@ export async function startService(
     store,
     access,
     connections,
+    limits,
     revoke: revoker.revoke,
     metrics,
     isDraining: () => draining,

@@ -323,7 +323,7 @@ describe("a polling session", () => {
 /** A packet of an event, which has so many bytes. */
 const sized = (bytes: number) => `42["${"x".repeat(bytes - 6)}"]`;
 const dropped = (url: string) => metric(url, "amper_client_events_dropped_total");
-const closedFor = (url: string, limit: string) => metric(url, `amper_client_limit_closes_total{limit="${limit}"}`);
+const closedFor = (url: string, limit: string) => metric(url, `amper_limited_total{limit="max_client_${limit}"}`);
 
 test("a websocket message of maxPayload is taken if it may be sent, a longer one ends the session", async () => {
   const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "8 MiB" });

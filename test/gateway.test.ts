@@ -3,6 +3,8 @@ import type { Connection } from "../src/connections/connection.ts";
 import { createFanout } from "../src/connections/fanout.ts";
 import { createGateway } from "../src/connections/gateway.ts";
 import { createRegistry } from "../src/connections/registry.ts";
+import { createSessions } from "../src/connections/sessions.ts";
+import { createCounts } from "../src/limits/counts.ts";
 import { listen } from "../src/http/listen.ts";
 import { Channel, KeycloakId } from "../src/model/names.ts";
 import * as v from "valibot";
@@ -32,6 +34,12 @@ for (const [name, options] of Object.entries(transports)) {
       waiting: () => [],
       registry,
       fanout,
+      sessions: createSessions({
+        limits: { total: 10, perAddress: 10, unauthenticated: 10, unauthenticatedPerAddress: 10 },
+        createCounts,
+        onLimited() {},
+      }),
+      addressOf: () => undefined,
       limits: {
         connectionsPerUser: 10,
         connectTimeout_ms: 1000,

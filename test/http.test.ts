@@ -197,7 +197,7 @@ describe("metrics", () => {
       'amper_connections{transport="websocket"} 1',
       'amper_connections{transport="polling"} 0',
       'amper_channel_connections{channel="msf"} 1',
-      'amper_notifications_total{kind="channel"} 1',
+      'amper_notifications_total{kind="channel",key="backend"} 1',
       "amper_deliveries_total 1",
       'amper_refusals_total{code="invalid_json"} 1',
       'amper_http_requests_total{route="/notify",status="200"} 1',

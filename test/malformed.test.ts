@@ -27,6 +27,8 @@ import { apiKey, start, wsToken } from "./support/service.ts";
 const secret = "never-to-be-logged";
 
 const settings = {
+  // Storms come from one address, with many bad keys.
+  AMPER_AUTH_FAILURES_PER_MINUTE: "1000000",
   AMPER_CONNECT_TIMEOUT_MS: "300",
   AMPER_PING_INTERVAL_MS: "400",
   AMPER_PING_TIMEOUT_MS: "600",

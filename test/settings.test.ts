@@ -90,7 +90,7 @@ test("without any source every setting has its default", () => {
     max_unauthenticated_per_address: 5000,
     backlog_bytes: 1_048_576,
     max_client_messages: 100,
-    max_client_bytes: 65_536,
+    max_client_bytes: 131_072,
     connect_timeout_ms: 10_000,
     ping_interval_ms: 25_000,
     ping_timeout_ms: 20_000,

@@ -30,6 +30,8 @@ export interface Authorization {
 
 export interface AuthorizeNeeds {
   readonly findWsToken: (secret: string) => WsToken | undefined;
+  /** Throws `rate_limited`. */
+  readonly limitRate: (wsToken: WsToken) => void;
   readonly idOf: Grantors["idOf"];
   /** Undefined where no realm is configured. Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
   readonly verifyAccessToken: ((token: string) => Promise<AccessToken>) | undefined;
@@ -37,6 +39,7 @@ export interface AuthorizeNeeds {
   readonly deadUpTo_ms: (user: KeycloakId) => number;
   readonly issue: Tokens["issue"];
   readonly requireBoundTokens: boolean;
+  readonly onAuthorized: (through: { wsToken: string } | { issuer: string }, user: KeycloakId | null) => void;
   /** The rules of a realm. Undefined: any channel, open to every user. */
   readonly rulesOf: (issuer: string) => ReadonlyMap<Channel, ChannelRule> | undefined;
 }
@@ -47,10 +50,13 @@ export type Authorize = (secret: string | undefined, query: URLSearchParams) => 
 export function createAuthorize(needs: AuthorizeNeeds): Authorize {
   return async function authorize(secret, query) {
     if (secret === undefined) {
-      throw new Problem("token_invalid", { detail: "Send the header `Authorization: Bearer TOKEN`." });
+      throw new Problem("token_invalid", { detail: "Send the header `Authorization: Bearer TOKEN`.", guess: false });
     }
     const wsToken = needs.findWsToken(secret);
-    if (wsToken !== undefined) return answer(forFrontService(wsToken, boundTo(query)));
+    if (wsToken !== undefined) {
+      needs.limitRate(wsToken);
+      return answer(forFrontService(wsToken, boundTo(query)));
+    }
     // Anything that is not three dotted parts was meant to be a WS token.
     if (needs.verifyAccessToken === undefined || secret.split(".").length !== 3) {
       throw new Problem("token_invalid", { detail: "This is not a WS token of this service, or it has expired." });
@@ -63,23 +69,23 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
       throw new Problem("unbound_forbidden", { detail: "Add ?keycloakID=… for the user whom the token is for." });
     }
     const notAfter_ms = wsToken.expires_at?.getTime();
-    return issue({
-      user,
-      channels: wsToken.channels,
-      session: null,
-      via: needs.idOf(`ws_token ${wsToken.sha256}`),
-      notAfter_ms,
-    });
+    const via = needs.idOf(`ws_token ${wsToken.sha256}`);
+    needs.onAuthorized({ wsToken: wsToken.name }, user);
+    return issue({ user, channels: wsToken.channels, session: null, via, notAfter_ms });
   }
 
   function forUser({ user, session, issuedAt_ms, ...access }: AccessToken): Granted {
     if (needs.isRevoked({ user, session, issuedAt_ms })) {
-      throw new Problem("token_invalid", { detail: "The user was logged out after this token was issued." });
+      throw new Problem("token_invalid", {
+        detail: "The user was logged out after this token was issued.",
+        guess: false,
+      });
     }
     const channels = channelsFor(access);
     if (channels.length === 0) {
       throw new Problem("no_channel", { detail: "The user's roles and client allow none of the channels." });
     }
+    needs.onAuthorized({ issuer: access.issuer }, user);
     return issue({ user, channels, session, via: needs.idOf(`realm ${access.issuer}`) });
   }
 

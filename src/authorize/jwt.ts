@@ -9,7 +9,8 @@ export interface Sort {
   readonly typ: RegExp;
   /** One of these has to be in `aud`; undefined: not judged. */
   readonly audience: readonly string[] | undefined;
-  readonly refuse: (detail: string) => Problem;
+  /** `genuine`: the realm did sign it. */
+  readonly refuse: (detail: string, genuine?: boolean) => Problem;
   readonly details: {
     /** `typ` is another, `alg` or `kid` is missing. */
     readonly header: string;
@@ -90,8 +91,9 @@ export function createJwtVerifier({
 }
 
 function explained(error: unknown, { refuse, details: own }: Sort): Problem {
-  if (error instanceof errors.JWTExpired) return refuse(own.expired);
-  if (error instanceof errors.JWTClaimValidationFailed) return refuse(own.claim(error.claim, error.payload));
+  // Claims are judged after the signature.
+  if (error instanceof errors.JWTExpired) return refuse(own.expired, true);
+  if (error instanceof errors.JWTClaimValidationFailed) return refuse(own.claim(error.claim, error.payload), true);
   if (error instanceof errors.JWSSignatureVerificationFailed) return refuse(details.signature);
   if (error instanceof errors.JWKSNoMatchingKey) return refuse(details.wrong_key);
   if (error instanceof errors.JOSENotSupported) return refuse(details.critical);

@@ -100,13 +100,14 @@ export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}):
 
   async function verify(token: string): Promise<AccessToken> {
     const claims = shaped(await verifyJwt(token, sort));
-    if (claims.typ !== "Bearer") throw refusal(details.not_access);
+    if (claims.typ !== "Bearer") throw refusal(details.not_access, true);
     // Or else a token from the future would outlive the revocation of its user: only older ones are revoked.
-    if (claims.iat > now() / 1000 + tolerance_seconds) throw refusal(details.not_yet);
-    if (claims.iat < now() / 1000 - longestAccessToken_seconds) throw refusal(details.too_old);
+    if (claims.iat > now() / 1000 + tolerance_seconds) throw refusal(details.not_yet, true);
+    if (claims.iat < now() / 1000 - longestAccessToken_seconds) throw refusal(details.too_old, true);
     const client = claims.azp ?? null;
-    if (realm.clients.length > 0 && (client === null || !realm.clients.includes(client))) throw refusal(details.client);
-    if (claims.sub === undefined) throw refusal(details.lightweight);
+    if (realm.clients.length > 0 && (client === null || !realm.clients.includes(client)))
+      throw refusal(details.client, true);
+    if (claims.sub === undefined) throw refusal(details.lightweight, true);
     return {
       issuer: realm.issuer,
       user: claims.sub,
@@ -145,6 +146,7 @@ function shaped(payload: JWTPayload): Claims {
   const claim = claims.issues[0].path?.[0].key;
   throw refusal(
     claim === "sub" ? details.subject : `The token's \`${String(claim)}\` is not what Keycloak puts there.`,
+    true,
   );
 }
 
@@ -155,9 +157,9 @@ function rolesOf(claims: Claims): ReadonlySet<string> {
   return new Set([...claims.realm_access.roles, ...ofClients]);
 }
 
-function refusal(detail: string): Problem {
+function refusal(detail: string, genuine = false): Problem {
   // RFC 6750 section 3: neither quotes nor anything beyond ASCII in an error_description.
   const description = detail.replaceAll(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'");
   const challenge = `Bearer error="invalid_token", error_description="${description}"`;
-  return new Problem("token_invalid", { detail, headers: { "WWW-Authenticate": challenge } });
+  return new Problem("token_invalid", { detail, guess: !genuine, headers: { "WWW-Authenticate": challenge } });
 }

@@ -76,10 +76,11 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string) => 
   return async function verifyLogout(token) {
     const claims = shaped(await verifyJwt(token, sort));
     const age_seconds = now() / 1000 - claims.iat;
-    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds) throw refusal(details.not_now);
+    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds)
+      throw refusal(details.not_now, true);
     const user = v.safeParse(KeycloakId, claims.sub);
     const session = claims.sid ?? null;
-    if (!user.success && session === null) throw refusal(details.nobody);
+    if (!user.success && session === null) throw refusal(details.nobody, true);
     return {
       issuer,
       user: user.success ? user.output : null,
@@ -92,14 +93,14 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string) => 
 
 function shaped(payload: JWTPayload): v.InferOutput<typeof Claims> {
   // Its mere presence, whatever the value: section 2.4 prohibits it, to tell these tokens from ID tokens.
-  if ("nonce" in payload) throw refusal(details.nonce);
+  if ("nonce" in payload) throw refusal(details.nonce, true);
   const claims = v.safeParse(Claims, payload);
   if (claims.success) return claims.output;
-  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`);
+  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`, true);
 }
 
-export function refusal(detail: string): Problem {
+export function refusal(detail: string, genuine = false): Problem {
   // Section 2.8: the error in the form of RFC 6749 section 5.2, beside our own.
   const members = { error: "invalid_request", error_description: detail };
-  return new Problem("logout_token_invalid", { detail, members });
+  return new Problem("logout_token_invalid", { detail, guess: !genuine, members });
 }

@@ -3,6 +3,8 @@ export interface Hashed {
   readonly name: string;
   readonly sha256: string;
   readonly expires_at?: Date | undefined;
+  readonly rate_per_second?: number;
+  readonly burst?: number;
 }
 
 const longestSecret = 1024;

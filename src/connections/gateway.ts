@@ -11,7 +11,7 @@ import type { Fanout } from "./fanout.ts";
 import { largestMessageBytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
-import { createSession, forgetHandshake, type Session } from "./session.ts";
+import { forgetHandshake, type Sessions } from "./sessions.ts";
 
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
@@ -23,6 +23,9 @@ export interface GatewayNeeds {
   readonly waiting: (user: KeycloakId, channel: Channel, confirmed: number | undefined) => readonly NotificationEntry[];
   readonly registry: Registry<Connection>;
   readonly fanout: Fanout;
+  readonly sessions: Sessions;
+  /** What limits per address count a handshake by; undefined: they are off for it. */
+  readonly addressOf: (req: Request, server: Bun.Server<BunWebSocket["data"]>) => string | undefined;
   readonly limits: {
     readonly connectionsPerUser: number;
     readonly connectTimeout_ms: number;
@@ -37,7 +40,8 @@ export interface GatewayNeeds {
 export interface GatewayEvents {
   readonly connected: (connection: Connection, resumption: Resumption) => void;
   readonly disconnected: (connection: Connection, reason: string) => void;
-  readonly refused: (code: RefusalCode) => void;
+  /** By its address: it may have tried out a token. */
+  readonly refused: (code: RefusalCode, address: string | undefined) => void;
   readonly closing: (connection: Connection, code: ClosingCode) => void;
   readonly dropped: () => void;
   /** A client has sent more than it may: its connection is closed. */
@@ -57,13 +61,11 @@ export interface Gateway {
   close(connection: Connection, code: ClosingCode): void;
   /** Ends every engine connection, those without a Socket.IO connection too. */
   closeAll(): void;
-  /** Engine connections: the same, and those that have not sent their CONNECT yet. */
-  readonly sessions: number;
 }
 
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
 export function createGateway(needs: GatewayNeeds): Gateway {
-  const { registry, fanout, limits } = needs;
+  const { registry, fanout, sessions, limits } = needs;
 
   /**
    * Rooms are not used: fan-out has its own, native ones, and Socket.IO's would cost two sets and a map entry a connection.
@@ -84,14 +86,13 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     pingTimeout: limits.pingTimeout_ms,
   });
   const io = new Server({ serveClient: false, connectTimeout: limits.connectTimeout_ms, adapter: BeforeConnect });
-  const sessions = new Map<object, Session>();
   const byPid = new Map<string, Connection>();
   /** Websockets whose engine connection has not been matched to a connection of ours. */
   const unmatched = new Map<object, BunWebSocket>();
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
-  engine.on("connection", (conn) => {
-    sessions.set(conn, createSession(conn));
+  engine.on("connection", (conn, req, server) => {
+    sessions.open(conn, needs.addressOf(req, server));
     limitPackets(conn, {
       limits: limits.client,
       interval_ms: limits.pingInterval_ms,
@@ -99,7 +100,6 @@ export function createGateway(needs: GatewayNeeds): Gateway {
       onMessage: () => onMessage(conn),
       onExceeded: needs.on.exceeded,
     });
-    conn.on("close", () => sessions.delete(conn));
   });
   io.bind(engine);
   io.use(authorize);
@@ -120,7 +120,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     session.claimed = true;
     const admitted = judge(socket.handshake.auth);
     if (typeof admitted === "string") {
-      needs.on.refused(admitted);
+      needs.on.refused(admitted, session.address);
       return next(Object.assign(new Error(refusals[admitted]), { data: { code: admitted } }));
     }
     session.admitted = admitted;
@@ -170,6 +170,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     forgetHandshake(connection, session);
     // A revocation may have come between the check and this step; it did not find the connection in the registry.
     if (needs.isRevoked(connection)) return close(connection, "revoked");
+    sessions.authenticated(session);
     byPid.set(pid, connection);
     const waiting = needs.waiting(user, channel, resumption.confirmed);
     fanout.replay(connection, resumption.recovered ? waiting.filter((e) => e.sequence <= resumption.since) : waiting);
@@ -231,8 +232,5 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     }),
     close,
     closeAll: () => engine.close(),
-    get sessions() {
-      return sessions.size;
-    },
   };
 }

@@ -6,8 +6,8 @@ type Handle = Gateway["handle"];
 
 export interface HandshakeNeeds {
   readonly handle: Handle;
-  readonly sessions: () => number;
-  readonly maxSessions: number;
+  /** Throws what says that there is no room, or that this client has to wait. */
+  readonly admit: (req: Request, server: Parameters<Handle>[1], transport: "polling" | "websocket") => void;
   readonly isDraining: () => boolean;
   readonly allowsOrigin: (req: Request) => boolean;
   /** Reads a body, or throws `too_large`. */
@@ -40,7 +40,10 @@ export function createHandshake(
         detail: "`transport` has to be what the request is: polling, or websocket.",
       });
     }
-    if (!query.get("sid")) admit();
+    if (!query.get("sid")) {
+      if (needs.isDraining()) throw new Problem("draining");
+      needs.admit(req, server, upgrades ? "websocket" : "polling");
+    }
     // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
     if (!upgrades) req.headers.delete("upgrade");
     if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
@@ -55,11 +58,6 @@ export function createHandshake(
       if (!req.signal.aborted) throw error;
       throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
     }
-  }
-
-  function admit(): void {
-    if (needs.isDraining()) throw new Problem("draining");
-    if (needs.sessions() >= needs.maxSessions) throw new Problem("overloaded");
   }
 
   /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */

@@ -2,11 +2,18 @@ import { Problem } from "../model/problem.ts";
 import type { Cors } from "./cors.ts";
 import { problem, respond } from "./respond.ts";
 
+/** Whom a request comes from, and what limits per address count it by; undefined: they are off for it. */
+export interface Client {
+  readonly address: string;
+  readonly key: string | undefined;
+}
+
 /** A request under way. */
 export interface Exchange<Socket = unknown> {
   readonly req: Request;
   readonly url: URL;
   readonly server: Bun.Server<Socket>;
+  readonly client: () => Client;
   /** Goes back as X-Request-Id, and into the log lines of the request. */
   readonly id: string;
   /** What stands in place of the `*` of a route. */
@@ -21,6 +28,8 @@ export interface Route<Socket> {
   readonly DELETE?: Handler<Socket>;
   /** Instead of the above: the handler judges the method. */
   readonly any?: Handler<Socket>;
+  /** It judges a key or a token: an address that brings too many bad ones has to wait. */
+  readonly authenticates?: boolean;
   /** Pages of other origins may call it, and read the answer. */
   readonly cors?: boolean;
 }
@@ -29,8 +38,12 @@ export interface RouterNeeds<Socket> {
   /** By path; one that ends in `*` takes one more segment, whatever it is. */
   readonly routes: Readonly<Record<string, Route<Socket>>>;
   readonly cors: Cors;
-  /** The client's address; `peer` is the other end of the TCP connection. */
-  readonly addressOf: (peer: string, headers: Headers) => string;
+  readonly clientOf: (req: Request, server: Bun.Server<Socket>) => Client;
+  readonly gate: {
+    /** Throws `rate_limited`, whatever the credential is: an answer that differs would help who is guessing. */
+    attempt(client: () => Client): void;
+    failed(client: Client): void;
+  };
   /** `seconds` is undefined for the requests that wait on purpose. */
   readonly onAnswered: (answer: { route: string; status: number; seconds: number | undefined }) => void;
   readonly onProblem: (problem: { route: string; code: string; id: string; address: string }) => void;
@@ -59,13 +72,13 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     // A hostile Host header makes an address that is none; HTTP/1.0, as balancers' checks speak it, needs no Host.
     const url = URL.parse(req.url, req.headers.has("host") ? undefined : "http://localhost");
     const { name, route, rest } = find(url?.pathname ?? "");
+    const client = () => needs.clientOf(req, server);
     let response: Response;
     try {
       if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
-      response = await tracked(route, dispatch(route, { req, url, server, id, rest }));
+      response = await tracked(route, dispatch(route, { req, url, server, client, id, rest }));
     } catch (error) {
-      if (error instanceof Problem)
-        needs.onProblem({ route: name, code: error.code, id, address: addressOf(req, server) });
+      if (error instanceof Problem) needs.onProblem({ route: name, code: error.code, id, address: client().address });
       else needs.onCrash(error, id);
       response = problem(error);
     }
@@ -80,10 +93,6 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     const seconds = waits ? undefined : (performance.now() - started_ms) / 1000;
     needs.onAnswered({ route: name, status: response.status, seconds });
     return response;
-  }
-
-  function addressOf(req: Request, server: Bun.Server<Socket>): string {
-    return needs.addressOf(server.requestIP(req)?.address ?? "", req.headers);
   }
 
   function find(path: string): { name: string; route: Route<Socket> | undefined; rest: string } {
@@ -109,12 +118,23 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     if (route === undefined) throw new Problem("not_found");
     const { req } = exchange;
     const handler = route.any ?? handlerFor(route, req.method);
-    if (handler !== undefined && req.method !== "OPTIONS") return handler(exchange);
+    if (handler !== undefined && req.method !== "OPTIONS")
+      return route.authenticates === true ? guarded(handler, exchange) : handler(exchange);
     const allowed = methodsOf(route).join(", ");
     if (req.method !== "OPTIONS") {
       throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
     }
     return route.cors === true ? needs.cors.preflight(req, allowed) : respond(204, null, "", { Allow: allowed });
+  }
+
+  async function guarded(handler: Handler<Socket>, exchange: Exchange<Socket>): Promise<Response> {
+    needs.gate.attempt(exchange.client);
+    try {
+      return await handler(exchange);
+    } catch (error) {
+      if (error instanceof Problem && error.isGuess) needs.gate.failed(exchange.client());
+      throw error;
+    }
   }
 
   return { answer, idle };

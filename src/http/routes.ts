@@ -5,7 +5,7 @@ import { readText } from "./body.ts";
 import { clientFile, clientFiles } from "./client-files.ts";
 import { bearer, headerKey } from "./credentials.ts";
 import { json, respond } from "./respond.ts";
-import type { Exchange, Route } from "./router.ts";
+import type { Client, Exchange, Route } from "./router.ts";
 
 /** A backend's or an operator's key: which channels it may see, and whether it may end connections. */
 interface Key {
@@ -16,6 +16,8 @@ interface Key {
 
 export interface RouteNeeds<Socket> {
   readonly authorize: (secret: string | undefined, query: URLSearchParams) => Promise<object>;
+  /** Throws `rate_limited`. */
+  readonly limitAuthorize: (client: Client) => void;
   readonly notify: (request: {
     id: string;
     apiKey: string | undefined;
@@ -43,13 +45,18 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   return {
     "/authorize": {
       cors: true,
-      GET: async ({ req, url }) => json(200, await needs.authorize(bearer(req.headers), url.searchParams)),
+      authenticates: true,
+      GET: async ({ req, url, client }) => {
+        needs.limitAuthorize(client());
+        return json(200, await needs.authorize(bearer(req.headers), url.searchParams));
+      },
     },
-    "/notify": { POST: async ({ req, id }) => notify(req, id) },
+    "/notify": { authenticates: true, POST: async ({ req, id }) => notify(req, id) },
     "/socket.io/": { cors: true, any: ({ req, server, url }) => needs.socketIo(req, server, url) },
     "/socket.io/*": { cors: true, GET: ({ req, rest }) => serveClient(rest, req) },
-    "/connections": { GET: ({ req }) => json(200, needs.totals(keyOf(req).channels)) },
+    "/connections": { authenticates: true, GET: ({ req }) => json(200, needs.totals(keyOf(req).channels)) },
     "/connections/*": {
+      authenticates: true,
       GET: ({ req, rest }) => {
         const key = keyOf(req);
         return json(200, needs.presence(userIn(rest), key.channels));
@@ -61,8 +68,8 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     },
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, needs.ready()) },
-    "/metrics": { GET: async (exchange) => scrape(exchange) },
-    "/backchannel-logout": { POST: async ({ req, id }) => logout(req, id) },
+    "/metrics": { authenticates: true, GET: async (exchange) => scrape(exchange) },
+    "/backchannel-logout": { authenticates: true, POST: async ({ req, id }) => logout(req, id) },
     "/openapi.json": { GET: notAvailable },
     "/console": { GET: notAvailable },
   };
@@ -85,7 +92,9 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   }
 
   function keyOf(req: Request): Key {
-    const key = needs.findApiKey(headerKey(req.headers) ?? "");
+    const secret = headerKey(req.headers);
+    if (secret === undefined) throw new Problem("api_key_invalid", { guess: false });
+    const key = needs.findApiKey(secret);
     if (key === undefined) throw new Problem("api_key_invalid");
     return key;
   }
@@ -99,7 +108,10 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   async function scrape({ req, server }: Exchange<Socket>): Promise<Response> {
     const { open, isToken, isLocal } = needs.metricsAccess;
     if (isToken !== undefined) {
-      if (!isToken(bearer(req.headers) ?? "")) throw new Problem("metrics_token_invalid");
+      const token = bearer(req.headers);
+      if (token === undefined || !isToken(token)) {
+        throw new Problem("metrics_token_invalid", { guess: token !== undefined });
+      }
     } else if (!open && !isLocal(server.requestIP(req)?.address ?? "", req.headers)) {
       throw new Problem("metrics_forbidden", { detail: "Set metrics_token or metrics_open to scrape from elsewhere." });
     }

@@ -43,9 +43,18 @@ export interface ProblemExtras {
   readonly detail?: string;
   readonly errors?: readonly FieldError[];
   readonly headers?: Readonly<Record<string, string>>;
+  /** False: nobody is guessing. There is no credential at all, or it is genuine and refused all the same, as expired for example. */
+  readonly guess?: boolean;
   /** More members of the problem object (RFC 9457 section 3.2). */
   readonly members?: Readonly<Record<string, unknown>>;
 }
+
+const guesses: ReadonlySet<ProblemCode> = new Set([
+  "token_invalid",
+  "api_key_invalid",
+  "metrics_token_invalid",
+  "logout_token_invalid",
+]);
 
 export class Problem extends Error {
   override readonly name = "Problem";
@@ -56,5 +65,10 @@ export class Problem extends Error {
     super(extras.detail ?? problems[code].title);
     this.code = code;
     this.extras = extras;
+  }
+
+  /** Whoever got it may be trying out keys or tokens. */
+  get isGuess(): boolean {
+    return guesses.has(this.code) && this.extras.guess !== false;
   }
 }

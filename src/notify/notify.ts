@@ -21,6 +21,8 @@ export interface Appended {
 
 export interface NotifyNeeds {
   readonly findApiKey: (secret: string) => ApiKey | undefined;
+  /** Throws `rate_limited`. */
+  readonly limitRate: (apiKey: ApiKey) => void;
   readonly knows: (channel: Channel) => boolean;
   /** Throws `held_full`, or keeps the room until the returned function is called. */
   readonly reserve: (users: readonly KeycloakId[], bytes: number) => () => void;
@@ -52,10 +54,10 @@ export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Pr
 
   return async function notify(request) {
     // A wrong key in a header is refused before a byte of the body is read.
-    const knownKey = request.apiKey === undefined ? undefined : find(request.apiKey);
+    const knownKey = request.apiKey === undefined ? undefined : admit(request.apiKey);
     requireJson(request.headers.get("content-type"));
     const { apiKey: bodyKey, rest } = splitKey(parseJson(await request.readText()));
-    const apiKey = knownKey ?? find(bodyKey);
+    const apiKey = knownKey ?? admit(bodyKey);
     const body = parseBody(rest);
     const target = narrow(body, apiKey);
     const key = idempotencyKey(request.headers);
@@ -82,9 +84,11 @@ export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Pr
     }
   };
 
-  function find(secret: unknown): ApiKey {
+  function admit(secret: unknown): ApiKey {
+    if (secret === undefined) throw new Problem("api_key_invalid", { guess: false });
     const apiKey = typeof secret === "string" ? needs.findApiKey(secret) : undefined;
     if (apiKey === undefined) throw new Problem("api_key_invalid");
+    needs.limitRate(apiKey);
     return apiKey;
   }
 

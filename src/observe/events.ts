@@ -44,9 +44,9 @@ export function createEvents(log: Log, metrics: () => Metrics) {
         log.info("connection closing", { code, keycloakID: user, channel });
       },
       dropped: () => metrics().droppedEvent(),
-      exceeded(limit: string) {
-        metrics().clientExceeded(limit);
-        log.info("a client sent too much", { limit });
+      exceeded(limit: "messages" | "bytes") {
+        metrics().limited(`max_client_${limit}`);
+        log.info("a client sent too much", { limit: `max_client_${limit}` });
       },
     },
 
@@ -58,8 +58,14 @@ export function createEvents(log: Log, metrics: () => Metrics) {
     }) {
       const { receipt, apiKey, target, requestId } = accepted;
       const { id, connections, held } = receipt;
-      metrics().notified(target, connections);
+      metrics().notified(target, connections, apiKey.name);
       log.info("notified", { id, kind: kindOf(target), connections, held, key: apiKey.name, requestId });
+    },
+
+    /** `through`: a WS token or a realm, by name. */
+    authorized(through: string, user: KeycloakId | null) {
+      metrics().authorized(through);
+      log.debug("authorized", { through, keycloakID: user });
     },
 
     revocations: {
@@ -77,6 +83,9 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       },
       lost: (unsaved: number) => log.error("revocations were lost: the journal could not take them", { unsaved }),
     },
+
+    /** A limit was met, by the name of its setting. */
+    limited: (limit: string) => metrics().limited(limit),
 
     overflowed: ({ ws }: { ws: object | null }) => metrics().backlogClosed(ws === null ? "polling" : "websocket"),
 

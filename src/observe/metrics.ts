@@ -4,7 +4,7 @@ import { describeProcess, measureLag } from "./process.ts";
 
 /** What the service tells about itself at the moment of a scrape. */
 export interface Readings {
-  readonly sessions: () => number;
+  readonly sessions: () => { readonly all: number; readonly unauthenticated: number };
   readonly polling: () => number;
   readonly users: () => number;
   readonly channels: () => Iterable<readonly [channel: string, connections: number]>;
@@ -17,13 +17,14 @@ export interface Readings {
 }
 
 export interface Metrics {
-  notified(target: Target, connections: number): void;
+  notified(target: Target, connections: number, key: string): void;
+  authorized(through: string): void;
   refused(code: string): void;
   disconnected(reason: string): void;
   closing(code: string): void;
   backlogClosed(transport: "polling" | "websocket"): void;
   droppedEvent(): void;
-  clientExceeded(limit: string): void;
+  limited(limit: string): void;
   answered(route: string, status: number, seconds: number | undefined): void;
   jwksFetched(realm: string, succeeded: boolean): void;
   revoked(cause: "operator" | "user_logout" | "session_logout"): void;
@@ -74,7 +75,12 @@ export function createMetrics(version: string, readings: Readings): Metrics {
       );
   });
   gauge("users", "Users with at least one connection.", [], (g) => g.set(readings.users()));
-  gauge("sessions", "Engine.IO sessions, those before their CONNECT included.", [], (g) => g.set(readings.sessions()));
+  gauge("sessions", "Engine.IO sessions, those before their CONNECT included.", [], (g) =>
+    g.set(readings.sessions().all),
+  );
+  gauge("sessions_unauthenticated", "Those that have not sent a good CONNECT yet.", [], (g) =>
+    g.set(readings.sessions().unauthenticated),
+  );
   gauge("window_entries", "Entries in the replay window.", [], (g) => g.set(readings.window().entries));
   gauge("window_bytes", "Bytes in the replay window.", [], (g) => g.set(readings.window().bytes));
   gauge("window_age_seconds", "Age of the oldest entry in the replay window.", [], (g) =>
@@ -93,14 +99,24 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   });
   gauge("build_info", "Always 1.", ["version", "bun"], (g) => g.set({ version, bun: Bun.version }, 1));
 
-  const notifications = counter("notifications_total", "Accepted notifications by kind of target.", "kind");
+  const notifications = counter(
+    "notifications_total",
+    "Accepted notifications by kind of target and API key.",
+    "kind",
+    "key",
+  );
+  const authorized = counter("authorizations_total", "Issued websocket tokens by WS token or realm.", "through");
   const deliveries = counter("deliveries_total", "Notifications handed to a connection.");
   const refusals = counter("refusals_total", "Refused connections and requests by code.", "code");
   const disconnects = counter("disconnects_total", "Ended connections by reason.", "reason");
   const closings = counter("closings_total", "Connections that the service ended, by code.", "code");
   const backlogCloses = counter("backlog_closes_total", "Connections closed because they did not read.", "transport");
   const dropped = counter("client_events_dropped_total", "Packets that clients sent although they only receive.");
-  const exceeded = counter("client_limit_closes_total", "Connections closed because they sent too much.", "limit");
+  const limited = counter(
+    "limited_total",
+    "Requests refused and connections closed by a limit, by its setting.",
+    "limit",
+  );
   const requests = counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
   const jwks = counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
   const revoked = counter("revocations_total", "Users and Keycloak sessions that were thrown out, by cause.", "cause");
@@ -141,16 +157,17 @@ export function createMetrics(version: string, readings: Readings): Metrics {
   describeProcess(registry);
 
   return {
-    notified(target, connections) {
-      notifications.inc({ kind: kindOf(target) });
+    notified(target, connections, key) {
+      notifications.inc({ kind: kindOf(target), key });
       deliveries.inc(connections);
     },
+    authorized: (through) => authorized.inc({ through }),
     refused: (code) => refusals.inc({ code }),
     disconnected: (reason) => disconnects.inc({ reason }),
     closing: (code) => closings.inc({ code }),
     backlogClosed: (transport) => backlogCloses.inc({ transport }),
     droppedEvent: () => dropped.inc(),
-    clientExceeded: (limit) => exceeded.inc({ limit }),
+    limited: (limit) => limited.inc({ limit }),
     answered(route, status, seconds) {
       const answer = answerOf(route, status);
       answer.count.inc();

@@ -14,6 +14,7 @@ import { createRevocations, type Revocations } from "../revocations/revocations.
 import type { ApiKey } from "../settings/credentials.ts";
 import { knownChannels, realmsOf } from "../settings/realms.ts";
 import type { Settings } from "../settings/schema.ts";
+import type { Limits } from "./limits.ts";
 
 /** Who may come in, and where. */
 export interface Access {
@@ -53,7 +54,7 @@ function grantorsIn(settings: Settings): ReadonlyMap<Grantor, Channels> {
 
 export function createAccess(
   settings: Settings,
-  options: { events: Events; now: () => number; history: History },
+  options: { events: Events; now: () => number; history: History; limits: Limits },
 ): Access {
   const { events, now, history } = options;
   const [first = history.tokenSecret, ...others] = settings.token_secret;
@@ -83,6 +84,7 @@ export function createAccess(
     return one && createRealms([one, ...more]);
   }
 
+  const nameOf = (issuer: string) => realmsOf(settings).find((realm) => realm.issuer === issuer)?.name ?? "";
   const knows = (channel: Channel) => current.knows(channel);
   const channelsOf = (via: string) => current.grantors.channelsOf(via);
 
@@ -105,12 +107,17 @@ export function createAccess(
   return {
     authorize: createAuthorize({
       findWsToken: (secret) => current.findWsToken(secret),
+      limitRate: options.limits.gate.frontService,
       idOf: (grantor) => current.grantors.idOf(grantor),
       verifyAccessToken: realms?.verify,
       isRevoked: revocations.isRevoked,
       deadUpTo_ms: revocations.deadUpTo_ms,
       issue: tokens.issue,
       requireBoundTokens: settings.require_bound_tokens,
+      onAuthorized(through, user) {
+        const name = "issuer" in through ? `realm ${nameOf(through.issuer)}` : `ws_token ${through.wsToken}`;
+        events.authorized(name, user);
+      },
       rulesOf: (issuer) => current.rules.get(issuer),
     }),
     admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, channelsOf, knows }),

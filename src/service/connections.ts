@@ -7,10 +7,13 @@ import { createGateway, type Gateway } from "../connections/gateway.ts";
 import type { ClientLimits } from "../connections/packets.ts";
 import { createRecovery } from "../connections/recovery.ts";
 import { createRegistry, type Registry } from "../connections/registry.ts";
+import { createSessions, type Sessions } from "../connections/sessions.ts";
+import { createCounts } from "../limits/counts.ts";
 import type { Entry, Outcome, Revoked } from "../model/entry.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Access } from "./access.ts";
+import type { Limits } from "./limits.ts";
 import type { Store } from "./store.ts";
 
 /** Everybody who is connected to this node. */
@@ -18,6 +21,7 @@ export interface Connections {
   readonly registry: Registry<Connection>;
   readonly fanout: Fanout;
   readonly gateway: Gateway;
+  readonly sessions: Sessions;
   /** Hands an entry of the journal to the connections that it is for, in the step in which it came. */
   readonly follow: (entry: Entry) => Outcome;
   /** Ends those of a revocation that is in force, and tells how many. */
@@ -38,10 +42,12 @@ export function createConnections(
     now: () => number;
     store: Store;
     access: Access;
+    limits: Limits;
     publish: (topic: string, frame: string) => number;
   },
 ): Connections {
   const { events, now, access, publish } = options;
+  const { gate, clientOf } = options.limits;
   const { window, held } = options.store;
   const registry = createRegistry<Connection>();
   const fanout = createFanout({
@@ -65,6 +71,16 @@ export function createConnections(
     head: window.head,
     announce: fanout.announce,
   });
+  const sessions = createSessions({
+    limits: {
+      total: settings.max_connections,
+      perAddress: settings.max_connections_per_address,
+      unauthenticated: settings.max_unauthenticated,
+      unauthenticatedPerAddress: settings.max_unauthenticated_per_address,
+    },
+    createCounts,
+    onLimited: events.limited,
+  });
   const gateway = createGateway({
     admit: access.admit,
     isRevoked: access.isRevoked,
@@ -81,6 +97,8 @@ export function createConnections(
     },
     registry,
     fanout,
+    sessions,
+    addressOf: (req, server) => clientOf(req, server).key,
     limits: {
       connectionsPerUser: settings.max_connections_per_user,
       connectTimeout_ms: settings.connect_timeout_ms,
@@ -89,7 +107,13 @@ export function createConnections(
       client: clientLimits(settings),
     },
     now,
-    on: events.connections,
+    on: {
+      ...events.connections,
+      refused(code, address) {
+        events.connections.refused(code);
+        if (code === "token_invalid") gate.failed({ key: address });
+      },
+    },
   });
 
   function follow(entry: Entry): Outcome {
@@ -120,6 +144,7 @@ export function createConnections(
     registry,
     fanout,
     gateway,
+    sessions,
     follow,
     end,
     endRevoked: () => endThose(registry.all()),

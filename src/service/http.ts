@@ -7,8 +7,9 @@ import { readText } from "../http/body.ts";
 import { createCors } from "../http/cors.ts";
 import { createRouter, type Router } from "../http/router.ts";
 import { createRoutes } from "../http/routes.ts";
-import { createClients, isLoopback } from "../limits/address.ts";
+import { isLoopback } from "../limits/address.ts";
 import type { KeycloakId } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
 import { createIdempotency } from "../notify/idempotency.ts";
 import { createNotify } from "../notify/notify.ts";
 import { parseReceipt } from "../notify/receipt.ts";
@@ -20,6 +21,7 @@ import type { Revoker } from "../revocations/revoke.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Access } from "./access.ts";
 import { clientLimits, type Connections } from "./connections.ts";
+import type { Limits } from "./limits.ts";
 import type { Store } from "./store.ts";
 
 type SocketData = BunWebSocket["data"];
@@ -33,6 +35,7 @@ export function createHttp(
     store: Store;
     access: Access;
     connections: Connections;
+    limits: Limits;
     revoke: Revoker["revoke"];
     metrics: Metrics;
     isDraining: () => boolean;
@@ -40,14 +43,15 @@ export function createHttp(
 ): Router<SocketData> {
   const { events, now, access, revoke, metrics, isDraining } = options;
   const { journal, held } = options.store;
-  const { registry, fanout, gateway } = options.connections;
+  const { registry, fanout, gateway, sessions } = options.connections;
+  const { gate, clientOf } = options.limits;
   const { findApiKey, knows } = access;
   const { metrics_token } = settings;
-  const clients = createClients({ trustProxyHops: settings.trust_proxy_hops, onUntrusted: events.untrustedProxy });
   const cors = createCors(settings.cors_origins);
 
   const notify = createNotify({
     findApiKey,
+    limitRate: gate.notify,
     knows,
     reserve: held.reserve,
     append: journal.append,
@@ -67,14 +71,25 @@ export function createHttp(
     return { keycloakID: user, disconnected };
   }
 
+  /** A handshake: cheapest first, and everything refuses for now. */
+  function admit(req: Request, server: Bun.Server<SocketData>, transport: "polling" | "websocket"): void {
+    const client = clientOf(req, server);
+    gate.attempt(() => client);
+    gate.handshake(client);
+    sessions.requireRoom(client.key);
+    if (transport === "websocket" || fanout.polling < settings.max_polling) return;
+    events.limited("max_polling");
+    throw new Problem("overloaded", { detail: "As many connections poll as the service takes (max_polling)." });
+  }
+
   return createRouter<SocketData>({
     routes: createRoutes<SocketData>({
       authorize: access.authorize,
+      limitAuthorize: gate.authorize,
       notify,
       socketIo: createHandshake({
         handle: gateway.handle,
-        sessions: () => gateway.sessions,
-        maxSessions: settings.max_connections,
+        admit,
         isDraining,
         allowsOrigin: cors.allows,
         readText,
@@ -107,7 +122,8 @@ export function createHttp(
       maxBodyBytes: settings.max_body_bytes,
     }),
     cors,
-    addressOf: (peer, headers) => clients.of(peer, headers).address,
+    clientOf,
+    gate,
     ...events.http,
   });
 }

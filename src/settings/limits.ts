@@ -84,7 +84,8 @@ export const limits = {
     description: "what a client may send between two heartbeats before it is closed",
     public: true,
   }),
-  max_client_bytes: setting(bytes("64 MiB", "1 KiB"), 65_536, {
+  // Room for a token that is far too long, so that it is refused as such.
+  max_client_bytes: setting(bytes("64 MiB", "1 KiB"), "128 KiB", {
     description: "the same in bytes; one message: at most 1000000",
     public: true,
   }),
