@@ -1,4 +1,4 @@
-import { afterEach } from "bun:test";
+import { afterAll, afterEach } from "bun:test";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -136,5 +136,5 @@ afterEach(async () => {
   await Promise.all([...running].map((child) => child.exited));
   running.clear();
 });
-// Not after the tests of a file: those of the next one need it, too.
-process.on("exit", () => rmSync(home, { recursive: true, force: true }));
+// Preloaded, it comes after the last test of all files. (`bun test` ends without an `exit` event.)
+afterAll(() => rmSync(home, { recursive: true, force: true }));
