@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { authorize, connected, next, notify, page, transports, type Options, type Page } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
+import { until } from "./support/raw.ts";
 import { createKey, startRealm, user, type Minting } from "./support/realm.ts";
 import { apiKey, authorizeWith, start } from "./support/service.ts";
 
@@ -220,6 +221,18 @@ describe("a request for a logout", () => {
     await realm.stop();
     await expectProblem(await logout({}, { header: { kid: "new" } }), "unavailable");
   });
+
+  test("that cannot be verified yet is kept until it can: nobody sends it again", async () => {
+    const { realm, url, logout } = await setUp();
+    await until("the keys are there", async () => (await fetch(`${url}/health/ready`)).status === 200);
+    const { token } = await authorize(url, `?keycloakID=${user}`);
+    const end = ending(await connected(url, user, "msf", { token }));
+    realm.behave("error");
+    await realm.rotate();
+    await expectProblem(await logout({ sid: undefined }), "unavailable");
+    realm.behave("well");
+    expect(await end).toEqual(revoked);
+  }, 15_000);
 
   test("has no address without a realm", async () => {
     const { url } = await start();

@@ -50,15 +50,15 @@ const details = {
 
 /**
  * Verifies what a realm signed, of a sort: signature, `iss`, `aud`, `exp`, that `iat` is there. Throws the sort's refusal, or
- * `unavailable` when the realm's keys cannot be had: that is our fault and not the user's.
+ * `unavailable` when the realm's keys cannot be had: that is our fault and not the user's. `at_ms` is the time to judge by.
  */
 export function createJwtVerifier({
   issuer,
   algorithms,
   find,
   now,
-}: JwtNeeds): (token: string, sort: Sort) => Promise<JWTPayload> {
-  return async function verify(token, sort) {
+}: JwtNeeds): (token: string, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
+  return async function verify(token, sort, at_ms = now()) {
     const keys = await find(keyIdOf(token, sort));
     if (keys === "unknown_key") throw sort.refuse(details.unknown_key);
     if (keys === "unavailable") throw unavailable(details.no_keys);
@@ -69,7 +69,7 @@ export function createJwtVerifier({
         ...(sort.audience === undefined ? {} : { audience: [...sort.audience] }),
         requiredClaims: ["exp", "iat"],
         clockTolerance: tolerance_seconds,
-        currentDate: new Date(now()),
+        currentDate: new Date(at_ms),
       });
       return payload;
     } catch (error) {

@@ -33,8 +33,8 @@ export interface AccessToken {
 export interface Keycloak {
   /** Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
   readonly verify: (token: string) => Promise<AccessToken>;
-  /** Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verifyLogout: (token: string) => Promise<LogoutToken>;
+  /** Judges by the time at which it came. Throws `logout_token_invalid`, or `unavailable`. */
+  readonly verifyLogout: (token: string, at_ms?: number) => Promise<LogoutToken>;
   readonly health: () => JwksHealth;
   /** When the keys in use were fetched; undefined: there are none. */
   readonly fetchedAt_ms: () => number | undefined;

@@ -53,7 +53,7 @@ const details = {
  * Verifies logout tokens as section 2.6 of the specification asks. Which clients they may be for is configured: Keycloak
  * sends one to each client of the session, and its `aud` is that client.
  */
-export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string) => Promise<LogoutToken> {
+export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_ms?: number) => Promise<LogoutToken> {
   const { issuer, clients, logout_clients, algorithms, verifyJwt, now } = needs;
   const accepted = logout_clients.length > 0 ? logout_clients : clients;
   const sort: Sort = {
@@ -73,9 +73,9 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string) => 
     },
   };
 
-  return async function verifyLogout(token) {
-    const claims = shaped(await verifyJwt(token, sort));
-    const age_seconds = now() / 1000 - claims.iat;
+  return async function verifyLogout(token, at_ms = now()) {
+    const claims = shaped(await verifyJwt(token, sort, at_ms));
+    const age_seconds = at_ms / 1000 - claims.iat;
     if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds)
       throw refusal(details.not_now, true);
     const user = v.safeParse(KeycloakId, claims.sub);

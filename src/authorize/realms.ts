@@ -20,8 +20,8 @@ export interface NamedHealth extends JwksHealth {
 export interface Realms {
   /** Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
   readonly verify: (token: string) => Promise<AccessToken>;
-  /** Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verifyLogout: (token: string) => Promise<LogoutToken>;
+  /** Judges by the time at which it came. Throws `logout_token_invalid`, or `unavailable`. */
+  readonly verifyLogout: (token: string, at_ms?: number) => Promise<LogoutToken>;
   readonly health: () => readonly NamedHealth[];
   readonly start: () => void;
   readonly stop: () => void;
@@ -48,8 +48,8 @@ export function createRealms(realms: readonly [NamedRealm, ...NamedRealm[]]): Re
     async verify(token) {
       return realmOf(token, (detail) => new Problem("token_invalid", { detail })).keycloak.verify(token);
     },
-    async verifyLogout(token) {
-      return realmOf(token, logoutRefusal).keycloak.verifyLogout(token);
+    async verifyLogout(token, at_ms) {
+      return realmOf(token, logoutRefusal).keycloak.verifyLogout(token, at_ms);
     },
     health: () =>
       realms.map(({ name, keycloak }) => ({ name, fetchedAt_ms: keycloak.fetchedAt_ms(), ...keycloak.health() })),

@@ -13,31 +13,62 @@ export interface LogoutToken {
 
 export interface LogoutNeeds {
   /** Undefined where no realm is configured. Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verify: ((token: string) => Promise<LogoutToken>) | undefined;
+  readonly verify: ((token: string, at_ms: number) => Promise<LogoutToken>) | undefined;
   readonly revoke: (revoked: Revoked) => Promise<number>;
   /** How long a logout token can be good. */
   readonly longest_ms: number;
   readonly now: () => number;
+  readonly retry_ms?: number;
   readonly onLogout: (logout: LogoutToken, connections: number, requestId: string) => void;
 }
 
+/** As it came. */
+interface Request {
+  readonly token: string;
+  readonly at_ms: number;
+  readonly requestId: string;
+}
+
 const mostRemembered = 100_000;
+/** Of at most 16 KiB each, and anybody's: nothing is known of them yet. */
+const mostWaiting = 1000;
 
 /**
  * `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0). A `sid` ends that Keycloak session; without one, `sub`
  * ends all of the user's.
  */
 export function createLogout(needs: LogoutNeeds): (body: string, requestId: string) => Promise<void> {
-  const { revoke, now } = needs;
+  const { revoke, now, retry_ms = 2000 } = needs;
   /** Those that were taken, in order: a repeated one must not end what the user has opened since. */
   const taken = new Map<string, number>();
+  let waiting = 0;
 
   return async function logout(body, requestId) {
     if (needs.verify === undefined) throw new Problem("not_found", { detail: "No Keycloak realm is configured." });
-    const token = await needs.verify(tokenIn(body));
-    if (isRepeated(token)) return;
-    needs.onLogout(token, await revoke(revokedBy(token)), requestId);
+    await take({ token: tokenIn(body), at_ms: now(), requestId }, needs.verify);
   };
+
+  async function take(request: Request, verify: NonNullable<LogoutNeeds["verify"]>): Promise<void> {
+    try {
+      const token = await verify(request.token, request.at_ms);
+      if (isRepeated(token)) return;
+      needs.onLogout(token, await revoke(revokedBy(token)), request.requestId);
+    } catch (error) {
+      if (error instanceof Problem && error.code === "unavailable") keep(request, verify);
+      throw error;
+    }
+  }
+
+  /** Keycloak sends a logout once, whatever the answer: one that cannot be verified now is kept until it can. */
+  function keep(request: Request, verify: NonNullable<LogoutNeeds["verify"]>): void {
+    if (waiting >= mostWaiting || now() - request.at_ms > needs.longest_ms) return;
+    waiting++;
+    const timer = setTimeout(() => {
+      waiting--;
+      void take(request, verify).catch(ignoreProblem);
+    }, retry_ms);
+    timer.unref();
+  }
 
   function isRepeated({ issuer, id }: LogoutToken): boolean {
     const name = `${issuer} ${id}`;
@@ -56,6 +87,11 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
     // The later one, whichever clock is ahead: what the realm issued before the logout must not pass for newer.
     return { user, before_ms: Math.max(now(), issuedAt_ms) };
   }
+}
+
+/** Nobody waits for this answer any more; what is not a problem is a bug, and shows as one. */
+function ignoreProblem(error: unknown): void {
+  if (!(error instanceof Problem)) throw error;
 }
 
 /** Section 2.5: `application/x-www-form-urlencoded`, with one `logout_token`. */
