@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { jwtVerify } from "jose";
+import { decodeJwt, jwtVerify } from "jose";
 import { authorize, connected } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
+import { createClock } from "./support/realm.ts";
 import { start, wsToken } from "./support/service.ts";
 
 const secret = "0123456789abcdef0123456789abcdef";
@@ -86,6 +87,35 @@ test("a bad or missing token is 401 with a challenge; tokens in the query are ne
     expect(response.headers.get("www-authenticate")).toStartWith('Bearer error="invalid_token"');
     await expectProblem(response, "token_invalid");
   }
+});
+
+test("a websocket token ends with the WS token that it was issued through", async () => {
+  const clock = createClock();
+  const expiresAt = new Date(clock.now() + 90_000).toISOString();
+  const toml = `[ws_tokens.front]\ntoken = "${wsToken}"\nexpires_at = "${expiresAt}"`;
+  const { url } = await start({}, { toml, now: clock.now });
+  expect(await authorize(url)).toMatchObject({ expiresIn: 90, expiresAt });
+});
+
+test("a token_ttl_seconds that was made shorter counts for tokens that are out", async () => {
+  const clock = createClock();
+  const env = { AMPER_TOKEN_SECRET: secret };
+  const { token } = await authorize((await start({ ...env, AMPER_TOKEN_TTL_SECONDS: "3600" }, { now: clock.now })).url);
+  const { url } = await start({ ...env, AMPER_TOKEN_TTL_SECONDS: "60" }, { now: clock.now });
+  await connected(url, "alice", "msf", { token });
+  clock.move(60_000);
+  await expect(connected(url, "alice", "msf", { token })).rejects.toMatchObject({ data: { code: "token_expired" } });
+});
+
+test("a websocket token tells pages nothing of the WS token or realm that it was issued through", async () => {
+  const { url } = await start();
+  const { token } = await authorize(url);
+  const { via, ...rest } = decodeJwt(token);
+  expect(rest).toEqual({ iss: "amper-channels", channels: "*", iat: expect.any(Number), exp: expect.any(Number) });
+  const digest = new Bun.CryptoHasher("sha256").update(wsToken);
+  expect(via).toMatch(/^[\w-]{16}$/);
+  expect(digest.copy().digest("base64url")).not.toContain(String(via));
+  expect(digest.digest("hex")).not.toContain(String(via));
 });
 
 describe("token secrets", () => {

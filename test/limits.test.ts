@@ -57,11 +57,6 @@ describe("failed authentications", () => {
         headers: { "X-API-Key": apiKey, ...from("192.0.2.1") },
       }),
       await ask("wrong", "192.0.2.1", "/metrics"),
-      await fetch(`${url}/backchannel-logout`, {
-        method: "POST",
-        headers: from("192.0.2.1"),
-        body: "logout_token=a.b.c",
-      }),
       await handshake(url, "192.0.2.1"),
     ];
     for (const answer of answers) expect(answer.headers.get("retry-after")).toBe("12");

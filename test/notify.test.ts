@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { connected, notify, post } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
+import { createClock } from "./support/realm.ts";
 import { apiKey, start } from "./support/service.ts";
 
 const msg = "hello";
@@ -44,6 +45,27 @@ describe("the key", () => {
     const toml = "[api_keys.old]\nkey = 'old-key-0123456789'\nexpires_at = '2020-01-01T00:00:00Z'";
     const { url } = await start({}, { toml });
     await expectProblem(await post(url, { API_KEY: "old-key-0123456789", msg, channel }), "api_key_invalid");
+  });
+
+  test("one dies at its time, and another in its place is good before and after", async () => {
+    const clock = createClock();
+    const until = new Date(clock.now() + 60_000).toISOString();
+    const toml = `[api_keys]\nold = { key = "old-key-0123456789", expires_at = "${until}" }\nnew = { key = "new-key-0123456789" }`;
+    const { url } = await start({}, { toml, now: clock.now });
+    const statuses = async () => [
+      (await post(url, { API_KEY: "old-key-0123456789", msg, channel })).status,
+      (await post(url, { API_KEY: "new-key-0123456789", msg, channel })).status,
+    ];
+    expect(await statuses()).toEqual([200, 200]);
+    clock.move(60_000);
+    expect(await statuses()).toEqual([401, 200]);
+  });
+
+  test("an admin one that is limited to channels ends nobody's connections: it would end those on others, too", async () => {
+    const toml = `[api_keys.scoped]\nkey = "scoped-key-0123456789"\nadmin = true\nchannels = ["msf"]`;
+    const { url } = await start({}, { toml });
+    const headers = { "X-API-Key": "scoped-key-0123456789" };
+    await expectProblem(await fetch(`${url}/connections/alice`, { method: "DELETE", headers }), "channel_forbidden");
   });
 
   describe("limited to channels", () => {

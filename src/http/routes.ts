@@ -69,7 +69,8 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, needs.ready()) },
     "/metrics": { authenticates: true, GET: async (exchange) => scrape(exchange) },
-    "/backchannel-logout": { authenticates: true, POST: async ({ req, id }) => logout(req, id) },
+    // Not made to wait for what others at its address have failed at: Keycloak sends a logout once.
+    "/backchannel-logout": { POST: async (exchange) => logout(exchange) },
     "/openapi.json": { GET: notAvailable },
     "/console": { GET: notAvailable },
   };
@@ -81,7 +82,8 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
     return json(200, receipt, replayed ? { "Idempotent-Replayed": "true" } : {});
   }
 
-  async function logout(req: Request, id: string): Promise<Response> {
+  async function logout({ req, id, client }: Exchange<Socket>): Promise<Response> {
+    needs.limitAuthorize(client());
     const contentType = req.headers.get("content-type");
     if (contentType !== null && !/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType)) {
       const detail = "Send `Content-Type: application/x-www-form-urlencoded`.";
@@ -102,6 +104,11 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   function adminKeyOf(req: Request): Key {
     const key = keyOf(req);
     if (!key.admin) throw new Problem("admin_required");
+    if (key.channels !== "*") {
+      throw new Problem("channel_forbidden", {
+        detail: "This key is limited to channels, and it would end all of them.",
+      });
+    }
     return key;
   }
 
