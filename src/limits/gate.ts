@@ -61,7 +61,7 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
   /** Of keys and tokens with rates of their own, by these rates: what is configured anew by a reload begins anew. */
   const own = new Map<string, RateLimit>();
 
-  function require(wait_seconds: number, limit: LimitName, what: string): void {
+  function makeWait(wait_seconds: number, limit: LimitName, what: string): void {
     if (wait_seconds === 0) return;
     onLimited(limit);
     const detail = `Too many ${what}: try again in ${wait_seconds} s (${limit}).`;
@@ -82,26 +82,26 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
       if (failures.size === 0) return;
       const { key } = client();
       if (key !== undefined)
-        require(failures.peek(key), "auth_failures_per_minute", "bad keys and tokens from this address");
+        makeWait(failures.peek(key), "auth_failures_per_minute", "bad keys and tokens from this address");
     },
     failed({ key }) {
       if (key !== undefined) failures.take(key);
     },
     authorize({ key }) {
-      if (key !== undefined) require(authorizations.take(key), "authorize_rate_per_second", "calls from this address");
+      if (key !== undefined) makeWait(authorizations.take(key), "authorize_rate_per_second", "calls from this address");
     },
     handshake({ key }) {
       if (key !== undefined)
-        require(handshakes.take(key), "handshake_rate_per_second", "connections from this address");
+        makeWait(handshakes.take(key), "handshake_rate_per_second", "connections from this address");
     },
     notify(apiKey) {
       const wait = takeOwn("api_key", apiKey);
       if (wait === undefined)
-        require(notifications.take(apiKey.name), "notify_rate_per_second", "notifications by this key");
-      else require(wait, "rate_per_second", "notifications by this key");
+        makeWait(notifications.take(apiKey.name), "notify_rate_per_second", "notifications by this key");
+      else makeWait(wait, "rate_per_second", "notifications by this key");
     },
     frontService(wsToken) {
-      require(takeOwn("ws_token", wsToken) ?? 0, "rate_per_second", "calls with this token");
+      makeWait(takeOwn("ws_token", wsToken) ?? 0, "rate_per_second", "calls with this token");
     },
   };
 }

@@ -118,7 +118,8 @@ export function createAccess(
         const name = "issuer" in through ? `realm ${nameOf(through.issuer)}` : `ws_token ${through.wsToken}`;
         events.authorized(name, user);
       },
-      rulesOf: (issuer) => current.rules.get(issuer),
+      // One that a reload has taken out has no channel until the restart that ends it, instead of any.
+      rulesOf: (issuer) => (current.rules.has(issuer) ? current.rules.get(issuer) : new Map()),
     }),
     admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, channelsOf, knows }),
     findApiKey: (secret) => current.findApiKey(secret),
