@@ -8,5 +8,6 @@ import "./binary.ts";
 import "./client.ts";
 import "./disk.ts";
 import "./folder.ts";
+import "./keycloak.ts";
 import "./proxy.ts";
 import "./service.ts";

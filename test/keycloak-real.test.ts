@@ -1,0 +1,196 @@
+import { beforeAll, describe, expect, test } from "bun:test";
+import { decodeProtectedHeader, SignJWT } from "jose";
+import * as v from "valibot";
+import { authorize, connected, notify, transports } from "./support/client.ts";
+import {
+  beginKeycloak,
+  describeKeycloak,
+  issuerOf,
+  startKeycloak,
+  startWithin_ms,
+  stopKeycloak,
+} from "./support/keycloak.ts";
+import { admin, adminOfClient } from "./support/keycloak-admin.ts";
+import { createBrowser, type Login } from "./support/keycloak-login.ts";
+import { ask, open, serve } from "./support/keycloak-service.ts";
+import { expectProblem } from "./support/problem.ts";
+import { claimsOf, createKey } from "./support/realm.ts";
+
+const forbidden = { data: { code: "channel_forbidden" } };
+
+/** A login in a browser of its own. */
+function login(user: string, client: string, options: { realm?: string } = {}): Promise<Login> {
+  return createBrowser().login(user, client, options);
+}
+
+/** What looks like a token of the realm, but for its key, which the realm has not. */
+async function ofAnotherKey(): Promise<string> {
+  const { alg, kid, privateKey } = await createKey("RS256");
+  return new SignJWT(claimsOf(issuerOf("amper"), Date.now())).setProtectedHeader({ alg, kid }).sign(privateKey);
+}
+
+const Components = v.array(v.object({ id: v.string(), providerId: v.string() }));
+const keyProvider = "org.keycloak.keys.KeyProvider";
+
+describeKeycloak("a real Keycloak", () => {
+  describe("a service that starts before it", () => {
+    // The first, as the last one stops it: Keycloak is slow to start, and is started once.
+    test(
+      "is not ready, refuses nobody for good, and is well by itself as soon as Keycloak is there",
+      async () => {
+        await stopKeycloak();
+        await beginKeycloak();
+        const { url, said } = await serve();
+        await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");
+        const { reasons } = await expectProblem(await fetch(`${url}/health/ready`), "unavailable");
+        expect(reasons).toEqual([expect.stringContaining("cannot be reached")]);
+
+        await startKeycloak();
+        await said(/"realm keys fetched"/);
+        expect(await (await fetch(`${url}/health/ready`)).json()).toMatchObject({ status: "ready" });
+        const alice = await login("alice", "msf-web");
+        const { count } = await open(url, alice, "msf");
+        await notify(url, { msg: "well again", keycloak: alice.sub });
+        expect(await count(1)).toEqual(["well again"]);
+      },
+      startWithin_ms,
+    );
+  });
+
+  describe("its user", () => {
+    beforeAll(startKeycloak, startWithin_ms);
+
+    for (const [name, options] of Object.entries(transports)) {
+      test(`logs in, authorizes, connects and is notified, ${name}`, async () => {
+        const { url } = await serve();
+        const alice = await login("alice", "msf-web");
+        const { token, keycloakID } = await authorize(url, "", alice.access);
+        expect(keycloakID).toBe(alice.sub);
+        const page = await connected(url, alice.sub, "msf", { ...options, token });
+        expect(await notify(url, { msg: { hello: 1 }, keycloak: alice.sub, channel: "msf" })).toMatchObject({
+          connections: 1,
+        });
+        await notify(url, { msg: "to all", channel: "msf" });
+        expect(await page.count(2)).toEqual([{ hello: 1 }, "to all"]);
+        await expect(connected(url, "somebody-else", "msf", { token })).rejects.toMatchObject({
+          data: { code: "keycloak_mismatch" },
+        });
+      });
+    }
+
+    test("joins the channels of his realm roles, of his client roles and of his client, and no other", async () => {
+      const { url } = await serve();
+      const expected: [user: string, client: string, channels: string[]][] = [
+        ["alice", "msf-web", ["news", "msf"]],
+        ["alice", "b2b-web", ["news", "msf", "b2b"]],
+        ["bob", "msf-web", ["news"]],
+        ["bob", "b2b-web", ["news", "b2b"]],
+        ["carol", "msf-web", ["news", "desk"]],
+        // A role of another client counts as well, whatever client the user came by.
+        ["carol", "b2b-web", ["news", "desk", "b2b"]],
+      ];
+      for (const [user, client, allowed] of expected) {
+        const { access, sub } = await login(user, client);
+        const { token, channels: granted } = await authorize(url, "", access);
+        expect([user, client, granted]).toEqual([user, client, allowed]);
+        for (const channel of ["news", "msf", "desk", "b2b"]) {
+          const joining = connected(url, sub, channel, { token });
+          if (allowed.includes(channel)) await joining;
+          else await expect(joining).rejects.toMatchObject(forbidden);
+        }
+      }
+    });
+
+    test("who may join no channel at all is told so", async () => {
+      const { url } = await serve({ rest: '[channels.msf]\nroles = ["msf-user"]' });
+      await expectProblem(await ask(url, (await login("bob", "msf-web")).access), "no_channel");
+    });
+
+    test("is refused, and told why, with a token that is not meant for us", async () => {
+      const { url } = await serve({ keycloak: 'clients = ["msf-web"]' });
+      const alice = await login("alice", "msf-web");
+      const refused: [token: string, detail: string][] = [
+        [alice.id, "not an access token (`typ` Bearer): send the access token, not the ID or the refresh token"],
+        [alice.refresh, "A refresh token never is: send the access token"],
+        [(await login("pat", "partner-web", { realm: "partners" })).access, `\`iss\` is not ${issuerOf("amper")}`],
+        [(await login("alice", "other-web")).access, "add an Audience mapper"],
+        [(await login("alice", "b2b-web")).access, "a client (`azp`) whose users are not accepted here"],
+      ];
+      for (const [token, detail] of refused) {
+        const response = await ask(url, token);
+        expect(response.headers.get("www-authenticate")).toStartWith('Bearer error="invalid_token"');
+        expect((await expectProblem(response, "token_invalid")).detail).toContain(detail);
+      }
+      expect((await ask(url, alice.access)).status).toBe(200);
+    });
+
+    test("with a lightweight access token is refused, and the remedy that the answer names is one", async () => {
+      const { url } = await serve();
+      const light = await ask(url, (await login("alice", "light-web")).access);
+      const { detail } = await expectProblem(light, "token_invalid");
+      expect(detail).toContain("add the mapper Subject (sub)");
+      expect(detail).toContain("turn on its setting Add to lightweight access token");
+
+      await adminOfClient("POST", "amper", "light-web", "protocol-mappers/models", {
+        name: "subject",
+        protocol: "openid-connect",
+        protocolMapper: "oidc-sub-mapper",
+        config: { "access.token.claim": "true", "lightweight.claim": "true" },
+      });
+      const alice = await login("alice", "light-web");
+      const { count } = await open(url, alice, "news");
+      await notify(url, { msg: "light", keycloak: alice.sub });
+      expect(await count(1)).toEqual(["light"]);
+    });
+  });
+
+  describe("its keys", () => {
+    beforeAll(startKeycloak, startWithin_ms);
+
+    test("are taken as soon as tokens are signed with them, and as long as the realm publishes them", async () => {
+      const { url } = await serve();
+      const before = await login("alice", "msf-web");
+      expect((await ask(url, before.access)).status).toBe(200);
+      const old = v.parse(Components, await admin("GET", `amper/components?type=${keyProvider}`));
+      await admin("POST", "amper/components", {
+        name: "rotated",
+        providerId: "rsa-generated",
+        providerType: keyProvider,
+        config: { priority: ["1000"], algorithm: ["RS256"] },
+      });
+      const after = await login("alice", "msf-web");
+      expect(decodeProtectedHeader(after.access).kid).not.toBe(decodeProtectedHeader(before.access).kid);
+      expect((await ask(url, after.access)).status).toBe(200);
+      expect((await ask(url, before.access)).status).toBe(200);
+
+      for (const { id, providerId } of old) {
+        if (providerId === "rsa-generated") await admin("DELETE", `amper/components/${id}`);
+      }
+      // It has no older keys to go on with.
+      const fresh = await serve();
+      expect((await ask(fresh.url, after.access)).status).toBe(200);
+      const { detail } = await expectProblem(await ask(fresh.url, before.access), "token_invalid");
+      expect(detail).toContain("The realm has no such key");
+    });
+
+    test("outlive Keycloak: who is logged in authorizes and connects while it is away", async () => {
+      const { url, said } = await serve();
+      const alice = await login("alice", "msf-web");
+      const page = await open(url, alice, "msf");
+      await stopKeycloak();
+      // A key that is not known makes the service look for it.
+      await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");
+      await said(/"realm keys not fetched"/);
+      const ready = await fetch(`${url}/health/ready`);
+      expect(ready.status).toBe(200);
+      expect(await ready.json()).toMatchObject({
+        status: "degraded",
+        reasons: [expect.stringContaining("cannot be reached")],
+      });
+      const another = await open(url, alice, "news");
+      await notify(url, { msg: "still here", keycloak: alice.sub });
+      expect(await page.count(1)).toEqual(["still here"]);
+      expect(await another.count(1)).toEqual(["still here"]);
+    });
+  });
+});
