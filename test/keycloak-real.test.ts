@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import { decodeProtectedHeader, SignJWT } from "jose";
 import * as v from "valibot";
-import { authorize, connected, notify, transports } from "./support/client.ts";
+import type { Run } from "./support/binary.ts";
+import { authorize, connected, next, notify, transports, type Page } from "./support/client.ts";
 import {
   beginKeycloak,
   describeKeycloak,
@@ -10,10 +11,11 @@ import {
   startWithin_ms,
   stopKeycloak,
 } from "./support/keycloak.ts";
-import { admin, adminOfClient } from "./support/keycloak-admin.ts";
-import { createBrowser, type Login } from "./support/keycloak-login.ts";
-import { ask, open, serve } from "./support/keycloak-service.ts";
+import { admin, adminOfClient, setAttributes } from "./support/keycloak-admin.ts";
+import { createBrowser, logoutByRefreshToken, type Browser, type Login } from "./support/keycloak-login.ts";
+import { ask, channels, open, serve } from "./support/keycloak-service.ts";
 import { expectProblem } from "./support/problem.ts";
+import { until } from "./support/raw.ts";
 import { claimsOf, createKey } from "./support/realm.ts";
 
 const forbidden = { data: { code: "channel_forbidden" } };
@@ -31,6 +33,29 @@ async function ofAnotherKey(): Promise<string> {
 
 const Components = v.array(v.object({ id: v.string(), providerId: v.string() }));
 const keyProvider = "org.keycloak.keys.KeyProvider";
+
+const logoutTo = (url: string) => ({ "backchannel.logout.url": `${url}/backchannel-logout` });
+
+/** A service that Keycloak tells of logouts. */
+async function serveLogouts(options: Parameters<typeof serve>[0] = {}): Promise<Run> {
+  const run = await serve(options);
+  for (const client of ["msf-web", "b2b-web", "desk-web"]) await setAttributes("amper", client, logoutTo(run.url));
+  return run;
+}
+
+/** Resolves as soon as a page is told that it was logged out, and is cut. */
+async function endOf({ socket }: Page): Promise<void> {
+  const [closing] = await Promise.all([next(socket, "closing"), next(socket, "disconnect")]);
+  expect(closing).toEqual({ code: "revoked", reconnect: false });
+  expect(socket.active).toBe(false);
+}
+
+/** Not even a page that insists comes in with the websocket token that it has. */
+async function expectStaysAway({ socket }: Page): Promise<void> {
+  const refused = next(socket, "connect_error");
+  socket.connect();
+  expect(await refused).toMatchObject({ data: { code: "revoked" } });
+}
 
 describeKeycloak("a real Keycloak", () => {
   describe("a service that starts before it", () => {
@@ -141,6 +166,147 @@ describeKeycloak("a real Keycloak", () => {
       const { count } = await open(url, alice, "news");
       await notify(url, { msg: "light", keycloak: alice.sub });
       expect(await count(1)).toEqual(["light"]);
+    });
+
+    test("with a lightweight access token that has no audience is told which switch of the mapper is off", async () => {
+      const { url } = await serve();
+      const thin = await ask(url, (await login("alice", "thin-web")).access);
+      const { detail } = await expectProblem(thin, "token_invalid");
+      expect(detail).toContain("Add to lightweight access token");
+    });
+  });
+
+  describe("a logout", () => {
+    beforeAll(startKeycloak, startWithin_ms);
+
+    const ways: Record<string, (browser: Browser, page: Login) => Promise<unknown>> = {
+      "of the user, in his browser": (browser, page) => browser.logout(page),
+      "of the user, by his refresh token": (_, page) => logoutByRefreshToken(page),
+      "by an administrator who ends the session": (_, { sid }) => admin("DELETE", `amper/sessions/${sid}`),
+    };
+    for (const [name, end] of Object.entries(ways)) {
+      test(`${name}, ends that session's connections for good, and no others`, async () => {
+        const { url } = await serveLogouts();
+        const [phone, laptop] = [createBrowser(), createBrowser()];
+        const [msf, b2b] = [await phone.login("alice", "msf-web"), await phone.login("alice", "b2b-web")];
+        const other = await laptop.login("alice", "msf-web");
+        expect([msf.sid === b2b.sid, msf.sid === other.sid]).toEqual([true, false]);
+        const gone = [await open(url, msf, "msf"), await open(url, msf, "news"), await open(url, b2b, "b2b")];
+        const stays = await open(url, other, "msf");
+
+        const ended = gone.map(endOf);
+        await end(phone, msf);
+        await Promise.all(ended);
+
+        await Promise.all(gone.map(expectStaysAway));
+        for (const { access } of [msf, b2b]) await expectProblem(await ask(url, access), "token_invalid");
+        expect(await notify(url, { msg: "who is left", keycloak: msf.sub })).toMatchObject({ connections: 1 });
+        expect(await stays.count(1)).toEqual(["who is left"]);
+        expect((await ask(url, other.access)).status).toBe(200);
+        // At once, in the same second.
+        const back = await open(url, await phone.login("alice", "msf-web"), "msf");
+        await notify(url, { msg: "welcome back", keycloak: msf.sub });
+        expect(await back.count(1)).toEqual(["welcome back"]);
+      });
+    }
+
+    test("by an administrator who logs the user out ends the connections of all his sessions", async () => {
+      const { url } = await serveLogouts();
+      const [phone, laptop, bob] = [
+        await login("alice", "msf-web"),
+        await login("alice", "b2b-web"),
+        await login("bob", "msf-web"),
+      ];
+      const gone = [await open(url, phone, "msf"), await open(url, laptop, "b2b")];
+      const stays = await open(url, bob, "news");
+
+      const ended = gone.map(endOf);
+      await admin("POST", `amper/users/${phone.sub}/logout`);
+      await Promise.all(ended);
+
+      await Promise.all(gone.map(expectStaysAway));
+      for (const { access } of [phone, laptop]) await expectProblem(await ask(url, access), "token_invalid");
+      const back = await open(url, await login("alice", "msf-web"), "news");
+      expect(await notify(url, { msg: "who is left", channel: "news" })).toMatchObject({ connections: 2 });
+      expect(await stays.count(1)).toEqual(["who is left"]);
+      expect(await back.count(1)).toEqual(["who is left"]);
+    });
+
+    test("at a client whose logout tokens name no session ends all of the user's connections", async () => {
+      const { url } = await serveLogouts();
+      const desk = createBrowser();
+      const [here, elsewhere, bob] = [
+        await desk.login("alice", "desk-web"),
+        await login("alice", "msf-web"),
+        await login("bob", "msf-web"),
+      ];
+      const gone = [await open(url, here, "news"), await open(url, elsewhere, "msf")];
+      const stays = await open(url, bob, "news");
+
+      const ended = gone.map(endOf);
+      await desk.logout(here);
+      await Promise.all(ended);
+
+      const second = Math.floor(Date.now() / 1000);
+      await Promise.all(gone.map(expectStaysAway));
+      for (const { access } of [here, elsewhere]) await expectProblem(await ask(url, access), "token_invalid");
+      // Tokens tell whole seconds: one of the same second cannot be told from those of before.
+      await until("the next second", () => Date.now() / 1000 >= second + 1);
+      const back = await open(url, await login("alice", "msf-web"), "news");
+      expect(await notify(url, { msg: "who is left", channel: "news" })).toMatchObject({ connections: 2 });
+      expect(await stays.count(1)).toEqual(["who is left"]);
+      expect(await back.count(1)).toEqual(["who is left"]);
+    });
+
+    test("at a client that is not one of logout_clients ends nothing", async () => {
+      const { url } = await serveLogouts({ keycloak: 'logout_clients = ["b2b-web"]' });
+      const [msf, b2b] = [createBrowser(), createBrowser()];
+      const [stays, goes] = [await msf.login("alice", "msf-web"), await b2b.login("alice", "b2b-web")];
+      const page = await open(url, stays, "msf");
+      const ended = endOf(await open(url, goes, "b2b"));
+      // Keycloak waits for our answer before it gives its own.
+      await msf.logout(stays);
+      await b2b.logout(goes);
+      await ended;
+      expect(await notify(url, { msg: "still here", keycloak: stays.sub })).toMatchObject({ connections: 1 });
+      expect(await page.count(1)).toEqual(["still here"]);
+    });
+  });
+
+  describe("a second realm", () => {
+    beforeAll(startKeycloak, startWithin_ms);
+
+    test("has users, channels and logouts of its own", async () => {
+      const { url } = await serveLogouts({
+        rest: `${channels}
+          [keycloak.realms.partners]
+          issuer = "${issuerOf("partners")}"
+          [keycloak.realms.partners.channels.news]
+          [keycloak.realms.partners.channels.deals]
+          roles = ["partner"]
+        `,
+      });
+      await setAttributes("partners", "partner-web", logoutTo(url));
+      const [alice, phone] = [await login("alice", "msf-web"), createBrowser()];
+      const pat = await phone.login("pat", "partner-web", { realm: "partners" });
+      const quinn = await login("quinn", "partner-web", { realm: "partners" });
+
+      expect((await authorize(url, "", alice.access)).channels).toEqual(["news", "msf"]);
+      // His role `msf-user` is one of his own realm.
+      expect((await authorize(url, "", pat.access)).channels).toEqual(["news", "deals"]);
+      expect((await authorize(url, "", quinn.access)).channels).toEqual(["news"]);
+      await expect(open(url, pat, "msf")).rejects.toMatchObject(forbidden);
+      await expect(open(url, alice, "deals")).rejects.toMatchObject(forbidden);
+
+      const gone = await open(url, pat, "deals");
+      const stay = [await open(url, alice, "news"), await open(url, quinn, "news")];
+      const ended = endOf(gone);
+      await phone.logout(pat);
+      await ended;
+      await expectStaysAway(gone);
+      await expectProblem(await ask(url, pat.access), "token_invalid");
+      expect(await notify(url, { msg: "both realms", channel: "news" })).toMatchObject({ connections: 2 });
+      for (const page of stay) expect(await page.count(1)).toEqual(["both realms"]);
     });
   });
 
