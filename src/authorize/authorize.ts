@@ -46,6 +46,13 @@ export interface AuthorizeNeeds {
 
 export type Authorize = (secret: string | undefined, query: URLSearchParams) => Promise<Authorization>;
 
+const details = {
+  no_channel: "The user's roles and client allow none of the channels.",
+  no_roles:
+    "The token has no roles, and there is no channel that asks for none. (Into a lightweight access token the mappers of" +
+    " roles put them only with their setting Add to lightweight access token.)",
+} as const;
+
 /** `GET /authorize`: a websocket token for a front service's WS token, or for a user's Keycloak access token. */
 export function createAuthorize(needs: AuthorizeNeeds): Authorize {
   return async function authorize(secret, query) {
@@ -83,7 +90,7 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
     }
     const channels = channelsFor(access);
     if (channels.length === 0) {
-      throw new Problem("no_channel", { detail: "The user's roles and client allow none of the channels." });
+      throw new Problem("no_channel", { detail: access.roles.size === 0 ? details.no_roles : details.no_channel });
     }
     needs.onAuthorized({ issuer: access.issuer }, user);
     return issue({ user, channels, session, via: needs.idOf(`realm ${access.issuer}`) });

@@ -103,6 +103,8 @@ export async function authorize(
 export function post(url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> {
   return fetch(`${url}/notify`, {
     method: "POST",
+    // A connection that is kept may lead to a service that has stopped, where another now has its port.
+    keepalive: false,
     headers: { "Content-Type": "application/json", ...headers },
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
