@@ -1,10 +1,11 @@
 import type { JWTPayload } from "jose";
 import * as v from "valibot";
 import { KeycloakId, SessionId } from "../model/names.ts";
+import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import { createJwks, type JwksHealth, type JwksOptions } from "./jwks.ts";
 import { createJwtVerifier, tolerance_seconds, type Sort } from "./jwt.ts";
-import { createLogoutTokens, type LogoutToken } from "./logout_token.ts";
+import { createLogoutTokens } from "./logout_token.ts";
 
 export interface KeycloakRealm {
   readonly issuer: string;

@@ -1,18 +1,9 @@
 import type { JWTPayload } from "jose";
 import * as v from "valibot";
+import type { LogoutToken } from "../model/grant.ts";
 import { KeycloakId, SessionId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import { tolerance_seconds, type createJwtVerifier, type Sort } from "./jwt.ts";
-
-/** A verified logout token: at least one of user and session is there. */
-export interface LogoutToken {
-  readonly issuer: string;
-  readonly user: KeycloakId | null;
-  readonly session: SessionId | null;
-  readonly issuedAt_ms: number;
-  /** Unique within its issuer: the same again is the same logout. */
-  readonly id: string;
-}
 
 export interface LogoutTokenNeeds {
   readonly issuer: string;

@@ -1,8 +1,9 @@
+import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import { issuerOf } from "./jwt.ts";
 import type { JwksHealth } from "./jwks.ts";
 import type { AccessToken, Keycloak } from "./keycloak.ts";
-import { refusal as logoutRefusal, type LogoutToken } from "./logout_token.ts";
+import { refusal as logoutRefusal } from "./logout_token.ts";
 
 /** A realm by the name that it has in the settings. */
 export interface NamedRealm {

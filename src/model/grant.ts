@@ -14,3 +14,13 @@ export interface Admitted extends Credential {
   readonly via: string | null;
   readonly expiresAt_ms: number;
 }
+
+/** A verified logout token of a realm: at least one of user and session is there. */
+export interface LogoutToken {
+  readonly issuer: string;
+  readonly user: KeycloakId | null;
+  readonly session: SessionId | null;
+  readonly issuedAt_ms: number;
+  /** Unique within its issuer: the same again is the same logout. */
+  readonly id: string;
+}

@@ -1,15 +1,6 @@
 import type { Revoked } from "../model/entry.ts";
-import type { KeycloakId, SessionId } from "../model/names.ts";
+import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
-
-/** A verified logout token. */
-export interface LogoutToken {
-  readonly issuer: string;
-  readonly user: KeycloakId | null;
-  readonly session: SessionId | null;
-  readonly issuedAt_ms: number;
-  readonly id: string;
-}
 
 export interface LogoutNeeds {
   /** Undefined where no realm is configured. Throws `logout_token_invalid`, or `unavailable`. */
