@@ -15,7 +15,8 @@ export async function readText(req: Request, limitBytes: number, setting = "max_
 
 async function readBytes(req: Request, limitBytes: number, setting: string): Promise<Uint8Array> {
   const declared = req.headers.get("content-length");
-  if (declared !== null && Number(declared) > limitBytes) throw tooLarge(limitBytes, setting);
+  // Not `>`: a length that is no number is not a small one.
+  if (declared !== null && !(Number(declared) <= limitBytes)) throw tooLarge(limitBytes, setting);
   try {
     if (declared !== null) return await req.bytes();
     return await readChunks(req, limitBytes, setting);

@@ -1,5 +1,6 @@
 import { Problem } from "../model/problem.ts";
 import type { Cors } from "./cors.ts";
+import { refuseAmbiguous } from "./framing.ts";
 import { problem, respond } from "./respond.ts";
 
 /** Whom a request comes from, and what limits per address count it by; undefined: they are off for it. */
@@ -75,6 +76,7 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     const client = () => needs.clientOf(req, server);
     let response: Response;
     try {
+      refuseAmbiguous(req);
       if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
       response = await tracked(route, dispatch(route, { req, url, server, client, id, rest }));
     } catch (error) {
