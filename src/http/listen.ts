@@ -1,3 +1,7 @@
+import http from "node:http";
+import { limitControlFrames } from "./control-frames.ts";
+import { problem } from "./respond.ts";
+
 export interface ListenOptions<Socket> {
   readonly host: string;
   /** 0: any free one. */
@@ -9,11 +13,15 @@ export interface ListenOptions<Socket> {
   /** A websocket from which nothing came for so long is cut. */
   readonly silence_ms: number;
   readonly backlogBytes: number;
+  /** The longest head of a request, its first line included; more is a bare 431 of Bun's. */
+  readonly maxHeaderBytes?: number;
+  /** How many pings and pongs a websocket may send within `silence_ms`. */
+  readonly maxControlFrames?: number;
   /** Something that was not foreseen: a bug. */
   readonly onCrash: (error: unknown) => void;
 }
 
-/** Nothing between two bytes of a request may take longer: slow headers and slow bodies are cut by Bun. */
+/** A request has to be there within this time, in steps of four seconds, however it drips. (For its head Bun has 10 s of its own.) */
 const idle_seconds = 10;
 /** The longest that Bun takes, which it keeps in units of four seconds in one byte. */
 const longestSilence_seconds = 960;
@@ -26,7 +34,10 @@ const backlogReserveBytes = 32 * 16_384;
 
 /** The one `Bun.serve`. Throws if it cannot listen. */
 export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socket> {
-  const { host, port, tls, answer, websocket, backlogBytes, onCrash } = options;
+  const { host, port, tls, answer, websocket, silence_ms, backlogBytes, onCrash } = options;
+  const { maxHeaderBytes = 16_384, maxControlFrames = 100 } = options;
+  // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
+  Object.assign(http, { maxHeaderSize: maxHeaderBytes });
   return Bun.serve<Socket>({
     hostname: host,
     port,
@@ -37,12 +48,13 @@ export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socke
     fetch: answer,
     error(error) {
       onCrash(error);
-      return new Response(null, { status: 500 });
+      return problem(error);
     },
     websocket: {
       ...websocket,
+      ...limitControlFrames({ most: maxControlFrames, interval_ms: silence_ms }),
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
-      idleTimeout: Math.min(longestSilence_seconds, Math.ceil(options.silence_ms / 1000) + idle_seconds),
+      idleTimeout: Math.min(longestSilence_seconds, Math.ceil(silence_ms / 1000) + idle_seconds),
       sendPings: false,
       // The engine ignores the result of `send`: a reader that stalls is closed, and comes back, instead of missing something.
       backpressureLimit: backlogBytes + backlogReserveBytes,

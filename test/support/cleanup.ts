@@ -4,6 +4,7 @@
  */
 // First, for hooks run in this order: a service that stops waits for the raw sessions that are still open.
 import "./raw.ts";
+import "./frames.ts";
 import "./binary.ts";
 import "./client.ts";
 import "./disk.ts";
