@@ -19,6 +19,7 @@ export const problems = {
   not_found: { status: 404, title: "There is nothing at this address" },
   method_not_allowed: { status: 405, title: "The method is not allowed here" },
   too_large: { status: 413, title: "The body is too large" },
+  uri_too_long: { status: 414, title: "The address of the request is too long" },
   unsupported_media_type: { status: 415, title: "The body has to be JSON" },
   idempotency_mismatch: { status: 422, title: "This Idempotency-Key was used for another notification" },
   rate_limited: { status: 429, title: "Too many requests" },
