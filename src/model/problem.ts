@@ -20,7 +20,7 @@ export const problems = {
   method_not_allowed: { status: 405, title: "The method is not allowed here" },
   too_large: { status: 413, title: "The body is too large" },
   uri_too_long: { status: 414, title: "The address of the request is too long" },
-  unsupported_media_type: { status: 415, title: "The body has to be JSON" },
+  unsupported_media_type: { status: 415, title: "The body is of a type that is not taken here" },
   idempotency_mismatch: { status: 422, title: "This Idempotency-Key was used for another notification" },
   rate_limited: { status: 429, title: "Too many requests" },
   held_full: { status: 429, title: "As much is held for this user as the service takes" },
