@@ -1,3 +1,5 @@
+import { respond } from "./respond.ts";
+
 /** `"*"`, or the origins whose pages may use the service. */
 export type CorsOrigins = "*" | readonly string[];
 
@@ -32,14 +34,15 @@ export function createCors(origins: CorsOrigins): Cors {
   }
 
   function preflight(req: Request, methods: string): Response {
-    const headers = new Headers({ Allow: methods, "Cache-Control": "no-store" });
+    const response = respond(204, null, "", { Allow: methods });
+    const { headers } = response;
     mark(req, headers);
     if (headers.has("Access-Control-Allow-Origin")) {
       headers.set("Access-Control-Allow-Methods", methods);
       headers.set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id");
       headers.set("Access-Control-Max-Age", "600");
     }
-    return new Response(null, { status: 204, headers });
+    return response;
   }
 
   return { allows, mark, preflight };

@@ -1,12 +1,21 @@
 import { Problem, problems, type FieldError } from "../model/problem.ts";
 
-/** What every answer carries, whatever it is: nothing here is to be framed, sniffed, or kept by a cache. */
+/**
+ * What every answer carries, whatever it is: nothing here is to be framed, sniffed, embedded by other origins, or kept by a
+ * cache. (Pages of other origins that ask by CORS are not concerned by Cross-Origin-Resource-Policy.)
+ */
 const securityHeaders = new Headers({
   "Cache-Control": "no-store",
   "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+  "Cross-Origin-Resource-Policy": "same-origin",
   "Referrer-Policy": "no-referrer",
   "X-Content-Type-Options": "nosniff",
 });
+
+/** Marks an answer that `respond` has not made. */
+export function secure(headers: Headers): void {
+  for (const [name, value] of securityHeaders) headers.set(name, value);
+}
 
 export function respond(
   status: number,

@@ -1,7 +1,7 @@
 import { Problem } from "../model/problem.ts";
 import type { Cors } from "./cors.ts";
 import { refuseAmbiguous } from "./framing.ts";
-import { problem, respond } from "./respond.ts";
+import { problem, respond, secure } from "./respond.ts";
 
 /** Whom a request comes from, and what limits per address count it by; undefined: they are off for it. */
 export interface Client {
@@ -95,6 +95,10 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
       needs.onAnswered({ route: name, status: 101, seconds: undefined });
       return response;
     }
+    // The engine's own: what it refuses has become a problem.
+    if (waits && response.status === 200) secure(response.headers);
+    // RFC 6797 7.2: never over plain HTTP.
+    if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
     response.headers.set("X-Request-Id", id);
     if (route?.cors === true && req.method !== "OPTIONS") needs.cors.mark(req, response.headers);
     const seconds = waits ? undefined : (performance.now() - started_ms) / 1000;
