@@ -90,6 +90,9 @@ export async function startService(
     websocket: gateway.websocket,
     silence_ms: settings.ping_interval_ms + settings.ping_timeout_ms,
     backlogBytes: settings.backlog_bytes,
+    maxHeaderBytes: settings.max_header_bytes,
+    maxControlFrames: settings.max_client_messages,
+    onControlFlood: () => events.connections.exceeded("messages"),
     onCrash: events.http.onCrash,
   });
   access.start();

@@ -58,6 +58,9 @@ for (const [name, options] of Object.entries(transports)) {
       websocket: gateway.websocket,
       silence_ms: 45_000,
       backlogBytes: 1_000_000,
+      maxHeaderBytes: 16_384,
+      maxControlFrames: 100,
+      onControlFlood() {},
       onCrash() {},
     });
     const { socket } = page(server.url.origin, {}, options);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { launch } from "./support/binary.ts";
 import { connected, notify, post } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
-import { talk } from "./support/raw.ts";
+import { metric, talk } from "./support/raw.ts";
 import { apiKey, wsToken } from "./support/service.ts";
 
 /** Requests that are too long, too slow, or bring headers along for the answer, against the executable. */
@@ -46,25 +46,35 @@ describe("a request that drips", () => {
 });
 
 describe("a request that is too long", () => {
-  test("in its address is 414, whatever it asks for, and just fitting it is served", async () => {
-    const { url } = await launch();
-    const padded = (path: string, length: number) =>
-      `${url}${path}?${"x".repeat(length - url.length - path.length - 1)}`;
-    for (const path of ["/health/live", "/authorize", "/notify", "/socket.io/", "/nowhere", "/metrics"]) {
-      await expectProblem(await fetch(padded(path, 8193)), "uri_too_long");
-      await expectProblem(await fetch(padded(path, 8193), { method: "POST", body: "{}" }), "uri_too_long");
+  test("in its path and query is 414, whatever it asks for, and just fitting it is served", async () => {
+    for (const [most, env] of [
+      [8192, {}],
+      [1024, { AMPER_MAX_URL_BYTES: "1024" }],
+    ] as const) {
+      const { url } = await launch({ env });
+      const padded = (path: string, length: number) => `${url}${path}?${"x".repeat(length - path.length - 1)}`;
+      for (const path of ["/health/live", "/authorize", "/notify", "/socket.io/", "/nowhere", "/metrics"]) {
+        await expectProblem(await fetch(padded(path, most + 1)), "uri_too_long");
+        await expectProblem(await fetch(padded(path, most + 1), { method: "POST", body: "{}" }), "uri_too_long");
+      }
+      expect((await fetch(padded("/health/live", most))).status).toBe(200);
+      expect(await metric(url, 'amper_refusals_total{code="uri_too_long"}')).toBe(12);
     }
-    expect((await fetch(padded("/health/live", 8192))).status).toBe(200);
   });
 
-  test("in its headers is 431, and the connection is closed", async () => {
-    const { url } = await launch();
-    const ask = (headers: string) => talk(url, `GET /health/live HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
-    const statusOf = async (headers: string) => (await ask(headers)).answers.map(({ status }) => status);
-    expect(await statusOf(`X: ${"y".repeat(16_000)}\r\n`)).toEqual([200]);
-    expect(await statusOf(`X: ${"y".repeat(16_384)}\r\n`)).toEqual([431]);
-    expect(await statusOf("X: y\r\n".repeat(2000))).toEqual([431]);
-    expect((await talk(url, `GET /${"x".repeat(1_000_000)}`, { enough: Infinity })).closed).toBe(true);
+  test("in its head is 431, and the connection is closed", async () => {
+    for (const [most, env] of [
+      [16_384, {}],
+      [4096, { AMPER_MAX_HEADER_BYTES: "4096" }],
+    ] as const) {
+      const { url } = await launch({ env });
+      const ask = (headers: string) => talk(url, `GET /health/live HTTP/1.1\r\nHost: x\r\n${headers}\r\n`);
+      const statusOf = async (headers: string) => (await ask(headers)).answers.map(({ status }) => status);
+      expect(await statusOf(`X: ${"y".repeat(most - 100)}\r\n`)).toEqual([200]);
+      expect(await statusOf(`X: ${"y".repeat(most)}\r\n`)).toEqual([431]);
+      expect(await statusOf("X: y\r\n".repeat(2000))).toEqual([431]);
+      expect((await talk(url, `GET /${"x".repeat(1_000_000)}`, { enough: Infinity })).closed).toBe(true);
+    }
   });
 });
 

@@ -14,18 +14,20 @@ interface Closable {
 export function limitControlFrames<Socket extends Closable>(options: {
   readonly most: number;
   readonly interval_ms: number;
-  readonly now?: () => number;
+  /** The connection is closed for it. */
+  readonly onExceeded: () => void;
 }): { ping: (ws: Socket) => void; pong: (ws: Socket) => void } {
-  const { most, interval_ms, now = performance.now.bind(performance) } = options;
+  const { most, interval_ms, onExceeded } = options;
   /** Only of those that send some: others cost nothing. */
   const talkers = new WeakMap<Socket, Counted>();
 
   function count(ws: Socket): void {
-    const now_ms = now();
+    const now_ms = performance.now();
     const counted = talkers.get(ws);
     if (counted === undefined || now_ms - counted.since_ms > interval_ms) {
       talkers.set(ws, { count: 1, since_ms: now_ms });
     } else if (++counted.count > most) {
+      onExceeded();
       // RFC 6455 7.4.1: 1008, a message that violates the policy.
       ws.close(1008, "too many control frames");
     }

@@ -14,9 +14,10 @@ export interface ListenOptions<Socket> {
   readonly silence_ms: number;
   readonly backlogBytes: number;
   /** The longest head of a request, its first line included; more is a bare 431 of Bun's. */
-  readonly maxHeaderBytes?: number;
+  readonly maxHeaderBytes: number;
   /** How many pings and pongs a websocket may send within `silence_ms`. */
-  readonly maxControlFrames?: number;
+  readonly maxControlFrames: number;
+  readonly onControlFlood: () => void;
   /** Something that was not foreseen: a bug. */
   readonly onCrash: (error: unknown) => void;
 }
@@ -35,9 +36,8 @@ const backlogReserveBytes = 32 * 16_384;
 /** The one `Bun.serve`. Throws if it cannot listen. */
 export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socket> {
   const { host, port, tls, answer, websocket, silence_ms, backlogBytes, onCrash } = options;
-  const { maxHeaderBytes = 16_384, maxControlFrames = 100 } = options;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
-  Object.assign(http, { maxHeaderSize: maxHeaderBytes });
+  Object.assign(http, { maxHeaderSize: options.maxHeaderBytes });
   return Bun.serve<Socket>({
     hostname: host,
     port,
@@ -52,7 +52,11 @@ export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socke
     },
     websocket: {
       ...websocket,
-      ...limitControlFrames({ most: maxControlFrames, interval_ms: silence_ms }),
+      ...limitControlFrames({
+        most: options.maxControlFrames,
+        interval_ms: silence_ms,
+        onExceeded: options.onControlFlood,
+      }),
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
       idleTimeout: Math.min(longestSilence_seconds, Math.ceil(silence_ms / 1000) + idle_seconds),
       sendPings: false,

@@ -45,8 +45,8 @@ export interface RouterNeeds<Socket> {
     attempt(client: () => Client): void;
     failed(client: Client): void;
   };
-  /** The longest address of a request, its host included. */
-  readonly maxUrlBytes?: number;
+  /** The longest path of a request, with its query. */
+  readonly maxUrlBytes: number;
   /** `seconds` is undefined for the requests that wait on purpose. */
   readonly onAnswered: (answer: { route: string; status: number; seconds: number | undefined }) => void;
   readonly onProblem: (problem: { route: string; code: string; id: string; address: string }) => void;
@@ -62,7 +62,6 @@ export interface Router<Socket> {
 
 /** The one way in: finds the route, answers what the route throws, and marks every answer. */
 export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket> {
-  const { maxUrlBytes = 8192 } = needs;
   const routes = new Map(Object.entries(needs.routes));
   const underWay = new Set<Promise<Response>>();
 
@@ -80,9 +79,8 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     let response: Response;
     try {
       refuseAmbiguous(req);
-      if (req.url.length > maxUrlBytes)
-        throw new Problem("uri_too_long", { detail: `The address may have ${maxUrlBytes} bytes (max_url_bytes).` });
       if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
+      requireShort(url);
       response = await tracked(route, dispatch(route, { req, url, server, client, id, rest }));
     } catch (error) {
       if (error instanceof Problem) needs.onProblem({ route: name, code: error.code, id, address: client().address });
@@ -104,6 +102,13 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
     const seconds = waits ? undefined : (performance.now() - started_ms) / 1000;
     needs.onAnswered({ route: name, status: response.status, seconds });
     return response;
+  }
+
+  function requireShort({ pathname, search }: URL): void {
+    if (pathname.length + search.length <= needs.maxUrlBytes) return;
+    throw new Problem("uri_too_long", {
+      detail: `Path and query may have ${needs.maxUrlBytes} bytes (max_url_bytes).`,
+    });
   }
 
   function find(path: string): { name: string; route: Route<Socket> | undefined; rest: string } {

@@ -124,6 +124,7 @@ export function createHttp(
     cors,
     clientOf,
     gate,
+    maxUrlBytes: settings.max_url_bytes,
     ...events.http,
   });
 }
