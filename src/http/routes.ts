@@ -120,7 +120,9 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
         throw new Problem("metrics_token_invalid", { guess: token !== undefined });
       }
     } else if (!open && !isLocal(server.requestIP(req)?.address ?? "", req.headers)) {
-      throw new Problem("metrics_forbidden", { detail: "Set metrics_token or metrics_open to scrape from elsewhere." });
+      throw new Problem("metrics_forbidden", {
+        detail: "Set metrics_token or metrics_open to scrape from elsewhere, or by another name.",
+      });
     }
     return respond(200, await needs.metrics.scrape(), needs.metrics.contentType);
   }

@@ -51,10 +51,18 @@ export function createClients({ trustProxyHops, onUntrusted }: ClientsOptions): 
   };
 }
 
-/** Whether a request comes from this machine itself, and not from somebody behind a proxy that runs on it. */
+/** What this machine calls itself. */
+const ownNames = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
+
+/**
+ * Whether a request comes from this machine itself, and not from somebody behind a proxy that runs on it, nor from a page in
+ * its browser: one that has given its own name our address could read the answer (DNS rebinding), but not hide that name.
+ */
 export function isLoopback(peer: string, headers: Headers): boolean {
   const forwarded = headers.has("x-forwarded-for") || headers.has("forwarded") || headers.has("x-real-ip");
-  return !forwarded && (peer === "::1" || /^(::ffff:)?127\./.test(peer));
+  const isLocal = peer === "::1" || /^(::ffff:)?127\./.test(peer);
+  // HTTP/1.0 needs no Host, and browsers do not speak it.
+  return !forwarded && isLocal && ownNames.test(headers.get("host") ?? "localhost");
 }
 
 /** Some proxies add the port: `192.0.2.1:5678`, `[2001:db8::1]:443`. */
