@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { launch } from "./support/binary.ts";
 import { rawFrames } from "./support/frames.ts";
 import { frame, metric, noSessions, rawPolling, until } from "./support/raw.ts";
-import { connected, notify } from "./support/client.ts";
+import { authorize, connected, notify } from "./support/client.ts";
 
 /** Websocket frames that no client of ours sends, against the executable. Packets inside of good frames: socket-protocol.test.ts. */
 
@@ -135,7 +135,7 @@ describe("a flood of control frames", () => {
 });
 
 describe("a half-open upgrade", () => {
-  test("of a session that is open already holds one websocket at most, and no session of its own", async () => {
+  test("of a session is one at most, and no session of its own; another is closed, and the first may go on", async () => {
     const { url } = await launch();
     const { sid } = await rawPolling(url);
     const first = await rawFrames(url, sid);
@@ -146,5 +146,35 @@ describe("a half-open upgrade", () => {
     expect(await metric(url, "amper_sessions")).toBe(1);
     first.send(frame(1, "2probe"));
     expect(String((await first.next()).payload)).toBe("3probe");
+  });
+
+  test("ends with its session, whatever has come of a message", async () => {
+    const { url } = await launch();
+    for (const sent of [[], [frame(1, "4".repeat(100_000), { fin: false })], [frame(1, "2probe")]]) {
+      const { sid, post } = await rawPolling(url);
+      const ws = await rawFrames(url, sid);
+      ws.send(...sent);
+      await post("1");
+      expect((await ws.rest()).at(-1)?.code).toBe(1000);
+    }
+    await noSessions(url);
+  });
+
+  test("that is not completed within connect_timeout_ms is given up, and its session goes on polling", async () => {
+    const { url } = await launch({ env: { AMPER_CONNECT_TIMEOUT_MS: "300" } });
+    const { token } = await authorize(url);
+    for (const sent of [[], [frame(1, "2probe")], [frame(1, "2pro", { fin: false })]]) {
+      const polling = await rawPolling(url);
+      await polling.send(`40${JSON.stringify({ token, keycloakID: "alice", channel: "msf" })}`);
+      expect(await polling.next()).toStartWith("40{");
+      const ws = await rawFrames(url, polling.sid);
+      ws.send(...sent);
+      expect((await ws.rest()).at(-1)?.code).toBe(1000);
+      await notify(url, { msg: "polled", keycloak: "alice" });
+      let packet = await polling.next();
+      for (; packet === "6";) packet = await polling.next();
+      expect(packet).toStartWith('42["notification","polled"');
+      await polling.post("1");
+    }
   });
 });

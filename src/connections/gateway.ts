@@ -12,6 +12,7 @@ import { largestMessageBytes, limitPackets, limitProbes, type ClientLimits } fro
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 import { forgetHandshake, type Sessions } from "./sessions.ts";
+import { endUpgradeWithSession } from "./upgrade.ts";
 
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
@@ -84,6 +85,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     path: "/socket.io/",
     pingInterval: limits.pingInterval_ms,
     pingTimeout: limits.pingTimeout_ms,
+    upgradeTimeout: limits.connectTimeout_ms,
   });
   const io = new Server({ serveClient: false, connectTimeout: limits.connectTimeout_ms, adapter: BeforeConnect });
   const byPid = new Map<string, Connection>();
@@ -93,6 +95,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
     sessions.open(conn, needs.addressOf(req, server));
+    endUpgradeWithSession(conn);
     limitPackets(conn, {
       limits: limits.client,
       interval_ms: limits.pingInterval_ms,
