@@ -197,16 +197,19 @@ export interface TalkOptions {
   readonly cut?: boolean;
   /** Leave if nothing has come for so long: the server waits for the rest of something. */
   readonly silence_ms?: number;
+  /** The address of loopback to call from: for the server, another client. */
+  readonly from?: string;
 }
 
 /** Writes bytes to a fresh TCP connection, as they are, and listens. */
 export function talk(url: string, bytes: string | Uint8Array, options: TalkOptions = {}): Promise<Talk> {
-  const { enough = 1, cut = false, silence_ms = patience_ms } = options;
+  const { enough = 1, cut = false, silence_ms = patience_ms, from: localAddress } = options;
   const data = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
   const isHead = Buffer.from(data.subarray(0, 5)).toString() === "HEAD ";
   const { promise, resolve } = Promise.withResolvers<Talk>();
   let text = "";
-  const socket: Socket = connect(Number(new URL(url).port), "127.0.0.1", () => {
+  const target = { port: Number(new URL(url).port), host: "127.0.0.1", ...(localAddress && { localAddress }) };
+  const socket: Socket = connect(target, () => {
     if (cut) socket.end(data);
     else socket.write(data);
   });
