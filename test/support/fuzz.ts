@@ -1,0 +1,160 @@
+import { expect } from "bun:test";
+import * as v from "valibot";
+import { problems } from "../../src/model/problem.ts";
+import { launch } from "./binary.ts";
+import { authorize, closePages, connected, notify, transports } from "./client.ts";
+import { generator, seeded, type Random } from "./random.ts";
+import { metric, noSessions, until, type Answer } from "./raw.ts";
+import { apiKey, wsToken } from "./service.ts";
+
+/** How many rounds, each with a seed of its own. The long form: FUZZ_ROUNDS=100 bun test test/fuzz */
+export const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 1);
+
+/** What a round may take at most. */
+export const round_ms = 30_000;
+
+/** These may still answer 501, until they are there. */
+export const unfinished: readonly string[] = ["/backchannel-logout"];
+
+/** Stands in what must never be logged or told to others: messages, packets, queries, tokens. */
+export const secret = "never-to-be-logged";
+
+/** Another client for the server, each time: limits by address are not what is tried here. */
+export function addressOf(i: number): string {
+  return `127.${64 + ((i >> 16) & 63)}.${(i >> 8) & 255}.${1 + (i & 127)}`;
+}
+
+export interface Fuzzing<T> {
+  /** In each round. */
+  readonly cases: number;
+  readonly atOnce: number;
+  readonly make: (random: Random, i: number) => T;
+  /** Resolves with what is wrong about what happened, or with null. */
+  readonly run: (made: T, i: number) => Promise<string | null>;
+  /** What was sent, for who has to find out why. */
+  readonly show: (made: T) => string;
+  readonly afterRound: () => Promise<void>;
+}
+
+/**
+ * Rounds of cases. All cases of a round are made before the first runs, so that a seed repeats them, whatever comes first.
+ * Throws with the seed, and the cases that went wrong.
+ */
+export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fuzzing<T>): Promise<void> {
+  const { seed: first } = seeded();
+  let last = 0;
+  for (let seed = first; seed < first + rounds; seed++) {
+    const random = generator(seed);
+    const made = Array.from({ length: cases }, (_, i) => make(random, i));
+    const flaws: string[] = [];
+    const queue = made.entries();
+    const worker = async () => {
+      for (const [i, one] of queue) {
+        const flaw = await run(one, last++);
+        if (flaw !== null) flaws.push(`case ${i}: ${flaw}\n  sent: ${show(one).slice(0, 4000)}`);
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: atOnce }, worker));
+      await afterRound();
+    } catch (error) {
+      flaws.push(error instanceof Error ? `after the round: ${error.message}` : String(error));
+    }
+    if (flaws.length > 0) {
+      throw new Error(`SEED=${seed} repeats it: ${flaws.length} of ${cases} cases\n${flaws.slice(0, 5).join("\n")}`);
+    }
+  }
+}
+
+const Problem = v.strictObject({
+  type: v.string(),
+  title: v.string(),
+  status: v.number(),
+  code: v.string(),
+  detail: v.pipe(v.string(), v.minLength(5)),
+  errors: v.optional(v.array(v.strictObject({ path: v.string(), message: v.string() }))),
+});
+
+/** The form that OpenID Connect Back-Channel Logout 1.0 (2.8) asks for. */
+const LogoutError = v.looseObject({ error: v.string() });
+
+/** Bun's own, for what it cannot read. */
+const bare = new Set([400, 413, 426, 431, 505]);
+
+/** What only a bug tells: a stack, a path, the name of an error that nobody caught. */
+const inside = /\n\s+at |node_modules|\$bunfs|\b(Type|Range|Syntax|Reference)Error\b|\.ts:\d/;
+
+/** What is wrong with an answer of `path`, or null. */
+export function flawOf({ status, headers, body }: Answer, path: string, isHead = false): string | null {
+  if (headers.has("x-injected") || headers.has("set-cookie"))
+    return "a header of the request has become one of the answer";
+  if (inside.test(body)) return `tells of its inside: ${body}`;
+  if ([secret, apiKey, wsToken].some((word) => body.includes(word))) return `tells a secret: ${body}`;
+  if (status < 400) return null;
+  if (!headers.has("x-request-id")) return bare.has(status) && body === "" ? null : `a bare ${status}: ${body}`;
+  if (status >= 500 && !(status === 501 && unfinished.includes(path))) return `${status}: ${body}`;
+  if (isHead) return null;
+  if (path === "/backchannel-logout" && status === 400 && v.is(v.pipe(v.string(), v.parseJson(), LogoutError), body)) {
+    return null;
+  }
+  if (headers.get("content-type") !== "application/problem+json") return `not a problem: ${status} ${body}`;
+  const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Problem), body);
+  if (!success) return `not a problem: ${body}`;
+  const known = Object.entries(problems).find(([code]) => code === output.code)?.[1];
+  return known?.status === status && output.status === status ? null : `not a documented problem: ${body}`;
+}
+
+const Line = v.looseObject({ level: v.picklist(["info", "warn", "debug"]), event: v.string() });
+
+/** The executable, and what has to hold for it whatever it was sent. */
+export async function target(env: Record<string, string> = {}) {
+  const { url, lines } = await launch({
+    env: {
+      AMPER_LOG_LEVEL: "debug",
+      AMPER_CONNECT_TIMEOUT_MS: "300",
+      AMPER_PING_INTERVAL_MS: "400",
+      AMPER_PING_TIMEOUT_MS: "600",
+      AMPER_MAX_CONNECTIONS_PER_USER: "10000",
+      ...env,
+    },
+    // Whatever is printed past the log is in its lines, too.
+    wrapper: ["sh", "-c", 'exec "$@" 2>&1', "sh"],
+  });
+  const witness = await connected(url, "witness", "quiet", transports["websocket only"]);
+  let past = 0;
+
+  /** Nobody else is hurt, nothing is left behind, nothing was logged that a bug or a secret would explain. */
+  async function expectUnharmed(): Promise<void> {
+    const message = `after round ${++past}`;
+    await notify(url, { msg: message, keycloak: "witness" });
+    expect(await witness.count(past)).toEqual(Array.from({ length: past }, (_, i) => `after round ${i + 1}`));
+    for (const options of Object.values(transports)) {
+      const { socket, count } = await connected(url, "newcomer", "fair", options);
+      expect(await notify(url, { msg: message, keycloak: "newcomer", channel: "fair" })).toMatchObject({
+        connections: 1,
+      });
+      expect(await count(1)).toEqual([message]);
+      socket.disconnect();
+      await until("the newcomer is gone", async () => (await metric(url, "amper_users")) === 1);
+    }
+    await until("the witness is alone", async () => (await metric(url, "amper_sessions")) === 1);
+    expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(1);
+    expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
+    expect(lines.splice(0).filter((line) => isOdd(line))).toEqual([]);
+  }
+
+  async function expectEmpty(): Promise<void> {
+    closePages();
+    await noSessions(url);
+    expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(0);
+    expect(lines.filter((line) => isOdd(line))).toEqual([]);
+  }
+
+  const { token } = await authorize(url);
+  return { url, token, expectUnharmed, expectEmpty };
+}
+
+function isOdd(line: string): boolean {
+  const isLine = v.is(v.pipe(v.string(), v.parseJson(), Line), line);
+  return !isLine || inside.test(line) || [secret, apiKey, wsToken].some((word) => line.includes(word));
+}
