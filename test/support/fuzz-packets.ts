@@ -8,11 +8,24 @@ import { pick, type Random } from "./random.ts";
 
 /** A Socket.IO packet by its grammar (protocol 5): type, attachments, namespace, acknowledgement id, payload. */
 export function socketPacket(random: Random, auth: () => string): string {
-  const type = pick(random, [..."00012223456", "7", "9", "-", "", "x", "\0", "٠"]);
+  const type = pick(random, [..."0 0 0 1 2 2 2 3 4 5 6 7 9 - x \0 ٠".split(" "), ""]);
   const binary = "56".includes(type) || chance(random, 0.05);
   const attachments = binary ? pick(random, ["", "0-", "1-", "2-", "10-", "11-", "-1-", "1e3-", "1.5-", "-", "1"]) : "";
   const namespace = pick(random, [
-    ...["", "", "", "", "", "/,", "/admin,", "/__proto__,", "/constructor,", "/%00,", "/\0,", "/a?token=x,", "/", ","],
+    "",
+    "",
+    "",
+    "",
+    "",
+    "/,",
+    "/admin,",
+    "/__proto__,",
+    "/constructor,",
+    "/%00,",
+    "/\0,",
+    "/a?token=x,",
+    "/",
+    ",",
     `/${"n".repeat(below(random, 3000))},`,
   ]);
   const id = pick(random, ["", "", "", "", "0", "13", "-1", "007", "9".repeat(below(random, 400)), "1e5", " ", "٣"]);
@@ -39,26 +52,24 @@ export function enginePacket(random: Random, auth: () => string): string | Uint8
   if (dice < 0.75) return `4${socketPacket(random, auth)}`;
   if (dice < 0.8) return mutateBytes(random, Buffer.from(`4${socketPacket(random, auth)}`));
   return pick(random, [
-    ...[
-      "0",
-      "1",
-      "2",
-      "2probe",
-      "3",
-      "3probe",
-      "5",
-      "6",
-      "7",
-      "",
-      "b",
-      "bAAAA",
-      "b!",
-      `b${secret}`,
-      "é",
-      "\ud800",
-      "40",
-      "41",
-    ],
+    "0",
+    "1",
+    "2",
+    "2probe",
+    "3",
+    "3probe",
+    "5",
+    "6",
+    "7",
+    "",
+    "b",
+    "bAAAA",
+    "b!",
+    `b${secret}`,
+    "é",
+    "\ud800",
+    "40",
+    "41",
     `0{"sid":"${secret}"}`,
     `2${"p".repeat(below(random, 2000))}`,
   ]);
@@ -167,17 +178,20 @@ export function flawOfPacket(packet: string): string | null {
   return isKnown ? null : `an odd packet: ${JSON.stringify(packet)}`;
 }
 
-function isRefusal(text: string): boolean {
+function isRefusal(answer: string): boolean {
   // The namespace that was asked for comes back in front of it, whatever it was called.
-  const json = text.slice(text.lastIndexOf('{"message":'));
+  const json = answer.slice(answer.lastIndexOf('{"message":'));
   const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Refused), json);
   if (!success) return false;
-  return output.data === undefined ? output.message === "Invalid namespace" : output.data.code in refusals;
+  const { message: sentence, data } = output;
+  if (data === undefined) return sentence === "Invalid namespace";
+  return Object.entries(refusals).some(([code, text]) => code === data.code && text === sentence);
 }
 
 /** What is wrong with the frames that the server has sent (RFC 6455 5.1: whole, and not masked), or null. */
 export function flawOfFrames(bytes: Buffer): string | null {
   let closed = false;
+  let connects = 0;
   for (let at = 0; at + 2 <= bytes.length;) {
     const [first, second] = [bytes.readUInt8(at), bytes.readUInt8(at + 1)];
     const size = second === 126 ? 2 : second === 127 ? 8 : 0;
@@ -192,6 +206,9 @@ export function flawOfFrames(bytes: Buffer): string | null {
     if (![0x81, 0x82, 0x88, 0x89, 0x8a].includes(first) || second > 127)
       return `a frame that begins with ${first}, ${second}`;
     if (first === 0x88) closed = true;
+    // There is one in the life of an engine connection.
+    if (first === 0x81 && bytes.toString("latin1", start, start + 3) === "40{" && ++connects > 1)
+      return "connected twice";
     const flaw =
       first === 0x81 ? flawOfPacket(bytes.toString("utf8", start, at)) : first === 0x82 ? "a binary frame" : null;
     if (flaw !== null) return flaw;

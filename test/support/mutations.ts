@@ -116,7 +116,8 @@ export function oddJson(random: Random, depth = 0): string {
   if (dice < 0.25) return oddString(random);
   if (dice < 0.45) return pick(random, oddNumbers);
   if (dice < 0.6) return pick(random, ["null", "true", "false", "undefined", "", "Null", "[]", "{}", "[,]", "{,}"]);
-  if (dice < 0.65) return deep(1 + below(random, pick(random, [70, 5000, 60_000])), pick(random, ["[", '{"a":', '[{"b":']));
+  if (dice < 0.65)
+    return deep(1 + below(random, pick(random, [70, 5000, 60_000])), pick(random, ["[", '{"a":', '[{"b":']));
   if (dice < 0.7) return `[${times(below(random, 1200), (i) => `"n${i % 1100}"`).join()}]`;
   if (depth > 3) return "1";
   const items = times(below(random, 4), () => oddJson(random, depth + 1));
