@@ -35,8 +35,9 @@ export function mutateText(random: Random, text: string): string {
   for (let i = 1 + below(random, 3); i > 0; i--) {
     const at = below(random, result.length + 1);
     const end = at + below(random, 4);
+    // Short of a whole secret: a name that has one in it may come back to who sent it.
     const piece = chance(random, 0.2)
-      ? result.slice(below(random, result.length + 1)).slice(0, 1 + below(random, 40))
+      ? result.slice(below(random, result.length + 1)).slice(0, 1 + below(random, 12))
       : pick(random, chance(random, 0.5) ? inserts : moreInserts);
     result = result.slice(0, at) + piece + result.slice(end);
   }
