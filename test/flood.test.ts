@@ -1,0 +1,97 @@
+import { afterEach, expect, test } from "bun:test";
+import { binary, launch, type Run } from "./support/binary.ts";
+import { connected, notify, transports } from "./support/client.ts";
+import { flood, idleKinds, stopFloods, type Counts } from "./support/flood.ts";
+import { metric } from "./support/raw.ts";
+
+/** What one who wants nothing but to take room cannot do to those who are there, and to those who come. */
+
+// Building takes longer than a test may.
+await binary();
+afterEach(stopFloods);
+
+/** As many descriptors as this process may give to another, which is what the service has for connections. */
+const descriptors = Number(Bun.spawnSync(["sh", "-c", "ulimit -Hn"]).stdout.toString()) || 1_000_000;
+/** 20,000 in all, of which those by polling need no descriptor. */
+const perKind = Math.min(4000, Math.floor((descriptors - 500) / 4));
+if (perKind < 4000) process.stderr.write(`flood of ${perKind * 5} only: ${descriptors} descriptors are allowed here\n`);
+
+const poll_ms = 250;
+/** Bun collects what is dead about ten seconds after it has become quiet, and gives it back to the system then. */
+const quiet_ms = 40_000;
+
+async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const deadline_ms = performance.now() + quiet_ms;
+  while (!(await isSo())) {
+    if (performance.now() > deadline_ms) throw new Error(`not within ${quiet_ms} ms: ${what}`);
+    await Bun.sleep(poll_ms);
+  }
+}
+
+const memory = (url: string): Promise<number> => metric(url, "process_resident_memory_bytes");
+
+async function isWithin(url: string, limit_bytes: number): Promise<boolean> {
+  return (await metric(url, "amper_sessions")) === 1 && (await memory(url)) <= limit_bytes;
+}
+
+/** A page that has nothing to do with it: from its token to its first notification, without a single failure on the way. */
+async function comeAndGo(url: string): Promise<void> {
+  const { socket, count } = await connected(url, "newcomer", "msf");
+  await notify(url, { msg: "welcome", keycloak: "newcomer" });
+  expect(await count(1)).toEqual(["welcome"]);
+  socket.disconnect();
+}
+
+/** Fills all rooms, guesses keys and tokens meanwhile, and lets good pages come and go all the time. */
+async function floodOf(run: Run, each: number, firstAddress: number): Promise<Counts> {
+  const port = Number(new URL(run.url).port);
+  const idle = { idle: each / 2, guessers: 0 };
+  const filling = flood(port, [
+    { ...idle, firstAddress },
+    { ...idle, firstAddress: firstAddress + 200_000 },
+  ]);
+  const guessing = await flood(port, [{ firstAddress: firstAddress + 400_000, idle: 0, guessers: 8 }]);
+  const full = new AbortController();
+  void filling.finally(() => full.abort());
+  do await comeAndGo(run.url);
+  while (!full.signal.aborted);
+  const filled = await filling;
+  for (let i = 0; i < 10; i++) await comeAndGo(run.url);
+  const [idled, guessed] = [await filled.stop(), await guessing.stop()];
+  return { ...idled, ...guessed };
+}
+
+function countOf(counts: Counts, pattern: RegExp): number {
+  return Object.entries(counts).reduce((sum, [name, count]) => sum + (pattern.test(name) ? count : 0), 0);
+}
+
+test("20,000 idle connections and a stream of guessed keys: pages come, are notified, and the memory comes back", async () => {
+  const run = await launch({
+    env: { AMPER_CONNECT_TIMEOUT_MS: "5000" },
+    wrapper: ["sh", "-c", 'ulimit -n "$(ulimit -Hn)" && exec "$@"', "sh"],
+  });
+  const { url, lines } = run;
+  const witness = await connected(url, "witness", "quiet", transports["websocket only"]);
+  await comeAndGo(url);
+  const fresh_bytes = await memory(url);
+  // A small one before, for what is made once and stays: compiled code, pools.
+  await floodOf(run, 400, 1);
+  await until("it is as before, and warm", () => isWithin(url, fresh_bytes * 1.4));
+  const before_bytes = await memory(url);
+
+  const counts = await floodOf(run, perKind, 1_000_000);
+  const tried = countOf(counts, new RegExp(`^(${idleKinds.join("|")}) (open|\\d+|refused)$`));
+  expect(tried).toBe(perKind * idleKinds.length);
+  // Nobody is refused by the system: the service has room for all that it lets wait.
+  expect(countOf(counts, /refused$/)).toBe(0);
+  expect(countOf(counts, /^(authorize|notify|connect) /)).toBeGreaterThan(1000);
+  expect(countOf(counts, /^(authorize|notify|connect) (2|5)/)).toBe(0);
+
+  await notify(url, { msg: "still there", keycloak: "witness" });
+  expect(await witness.count(1)).toEqual(["still there"]);
+  expect(witness.socket.connected).toBe(true);
+  await until("sessions and memory are as before", () => isWithin(url, before_bytes * 1.2));
+  expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(1);
+  expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
+  expect(lines.filter((line) => line.includes('"level":"error"'))).toEqual([]);
+}, 100_000);
