@@ -1,8 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
 import { binary, launch, type Run } from "./support/binary.ts";
+import { createRequests } from "./bench/requests.ts";
 import { connected, notify, transports } from "./support/client.ts";
 import { flood, idleKinds, stopFloods, type Counts } from "./support/flood.ts";
 import { metric } from "./support/raw.ts";
+import { apiKey } from "./support/service.ts";
 
 /** What one who wants nothing but to take room cannot do to those who are there, and to those who come. */
 
@@ -95,3 +97,29 @@ test("20,000 idle connections and a stream of guessed keys: pages come, are noti
   expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
   expect(lines.filter((line) => line.includes('"level":"error"'))).toEqual([]);
 }, 100_000);
+
+test("when its descriptors run out, who is there is served, and who comes is served as soon as there are some again", async () => {
+  const { url } = await launch({ wrapper: ["sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"] });
+  const port = Number(new URL(url).port);
+  const witness = await connected(url, "witness", "msf", transports["websocket only"]);
+  const backend = createRequests(port);
+  const call = async (msg: number) => {
+    const body = JSON.stringify({ msg, keycloak: "witness" });
+    const { status } = await backend.send("POST", "/notify", { "X-API-Key": apiKey }, body);
+    expect(status).toBe(200);
+    expect((await witness.count(msg)).at(-1)).toBe(msg);
+  };
+  await call(1);
+  // More than it can take, and all that may wait to be taken.
+  const { stop } = await flood(port, [{ firstAddress: 1, kinds: ["half"], idle: 600, guessers: 0 }]);
+  await call(2);
+  let isIn = false;
+  const newcomer = comeAndGo(url).then(() => (isIn = true));
+  for (let msg = 3; msg < 100; msg++) await call(msg);
+  // Or else there were enough.
+  expect(isIn).toBe(false);
+  await stop();
+  await newcomer;
+  await call(100);
+  backend.close();
+}, 30_000);

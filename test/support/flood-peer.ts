@@ -1,7 +1,7 @@
 // One process of a flood: does what its one argument says, tells what came of it, and waits for its standard input to end.
 import type { Socket } from "bun";
 import * as v from "valibot";
-import { idleKinds, Job, type Counts } from "./flood.ts";
+import { Job, type Counts } from "./flood.ts";
 
 const job = v.parse(v.pipe(v.string(), v.parseJson(), Job), process.argv[2]);
 
@@ -147,7 +147,7 @@ async function guessOn(): Promise<void> {
   }
 }
 
-const kinds = Array.from({ length: job.idle }, () => idleKinds)
+const kinds = Array.from({ length: job.idle }, () => job.kinds)
   .flat()
   .values();
 const opener = async (): Promise<void> => {

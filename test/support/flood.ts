@@ -3,7 +3,10 @@ import * as v from "valibot";
 
 /** A flood of connections that want nothing, from many addresses, in processes of their own: one has too few descriptors. */
 
-/** How a connection wastes what it takes. */
+/**
+ * How a connection takes room and wants nothing: TCP that says nothing, half a request line, a websocket that says nothing, one
+ * that answers heartbeats but never sends its CONNECT, a session by polling that is left alone.
+ */
 export const idleKinds = ["bare", "half", "websocket", "session", "polling"] as const;
 
 /** What one process does. All addresses are of loopback, and another one's for each process. */
@@ -11,15 +14,13 @@ export const Job = v.object({
   port: v.number(),
   /** The number of the first address that it calls from: each connection is from the next. */
   firstAddress: v.number(),
-  /**
-   * Of each kind: TCP that says nothing, half a request line, a websocket that says nothing, one that answers heartbeats but
-   * never sends its CONNECT, a session by polling that is left alone.
-   */
+  kinds: v.optional(v.array(v.picklist(idleKinds)), [...idleKinds]),
+  /** So many connections of each kind. */
   idle: v.number(),
   /** So many at once guess keys and tokens, until the end. */
   guessers: v.number(),
 });
-export type Job = v.InferOutput<typeof Job>;
+export type Job = v.InferInput<typeof Job>;
 
 /** What came of it, by kind and answer: `websocket 101`, `bare open`, `polling 503`, `half closed`. */
 export const Counts = v.record(v.string(), v.number());
