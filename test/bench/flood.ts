@@ -4,13 +4,13 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { io } from "socket.io-client";
 import * as v from "valibot";
-import { flood, type Counts } from "../support/flood.ts";
+import { flood, idleKinds, type Counts } from "../support/flood.ts";
 import { cpuSeconds } from "./measure.ts";
 import { API_KEY, findPeers, start, stopEverything, type Started } from "./peers.ts";
 
 const BINARY = join(import.meta.dir, "../../dist/amper-channels");
-const EACH = 4000;
-const FLOODS = 3;
+/** Of each kind. The first flood is for what is made once and stays: compiled code, pools. */
+const FLOODS = [400, 4000, 4000, 4000];
 const GUESSERS = 8;
 const PAGES = 30;
 /** Longer than a full collection is away, once it is quiet. */
@@ -84,10 +84,10 @@ async function run(server: Started, wsToken: string): Promise<void> {
   await several(5);
   print(`fresh: ${mib(await memory(url))}; a page takes ${spread(await several(PAGES))}`);
   let before_bytes = (await memory(url)) * 1.2;
-  for (let n = 1; n <= FLOODS; n++) {
+  for (const [n, each] of FLOODS.entries()) {
     const first = n * 1_000_000;
     const [from, cpu] = [performance.now(), cpuSeconds(server.pid)];
-    const idle = [0, 200_000].map((more) => ({ firstAddress: first + more, idle: EACH / 2, guessers: 0 }));
+    const idle = [0, 200_000].map((more) => ({ firstAddress: first + more, idle: each / 2, guessers: 0 }));
     const filling = flood(server.port, idle);
     const guessing = await flood(server.port, [{ firstAddress: first + 400_000, idle: 0, guessers: GUESSERS }]);
     const full = new AbortController();
@@ -97,7 +97,7 @@ async function run(server: Started, wsToken: string): Promise<void> {
     while (!full.signal.aborted);
     const filled = await filling;
     const took_ms = performance.now() - from;
-    print(`flood ${n}: ${shown(filled.counts)}`);
+    print(`flood of ${each * idleKinds.length}: ${shown(filled.counts)}`);
     print(`  while it fills (${(took_ms / 1000).toFixed(1)} s), a page takes ${spread(meanwhile)}`);
     print(`  while it is full, a page takes ${spread(await several(PAGES))}`);
     const descriptors = readdirSync(`/proc/${server.pid}/fd`).length;

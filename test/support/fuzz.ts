@@ -101,7 +101,9 @@ export function flawOf({ status, headers, body }: Answer, path: string, isHead =
   const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Problem), body);
   if (!success) return `not a problem: ${body}`;
   const known = Object.entries(problems).find(([code]) => code === output.code)?.[1];
-  return known?.status === status && output.status === status ? null : `not a documented problem: ${body}`;
+  const { title, type, code } = output;
+  const isDocumented = known?.status === status && output.status === status && known.title === title;
+  return isDocumented && type === `urn:amper-channels:problem:${code}` ? null : `not a documented problem: ${body}`;
 }
 
 const Line = v.looseObject({ level: v.picklist(["info", "warn", "debug"]), event: v.string() });
