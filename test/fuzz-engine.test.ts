@@ -204,7 +204,7 @@ test(
       const [answer] = answers;
       if (answer === undefined) return leaves ? null : `no answer to ${method}`;
       statuses.add(answer.status);
-      if (answer.status !== 200) return flawOf(answer, "/socket.io/");
+      if (answer.status !== 200) return flawOf(answer);
       if (method === "POST") return answer.body === "ok" ? null : `an odd answer: ${answer.body}`;
       const packets = Buffer.from(answer.body, "latin1").toString().split("\u001e");
       return packets.map(flawOfPacket).find((flaw) => flaw !== null) ?? null;

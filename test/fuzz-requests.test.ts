@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { createPublicKey, KeyObject, sign as signWith, verify as verifyWith } from "node:crypto";
 import { binary } from "./support/binary.ts";
 import { encode, mutateDraft, type Draft, type Sent } from "./support/fuzz-request.ts";
-import { addressOf, flawOf, fuzz, rounds, round_ms, secret, target, unfinished } from "./support/fuzz.ts";
+import { addressOf, flawOf, fuzz, rounds, round_ms, secret, target } from "./support/fuzz.ts";
 import { base64url, jwtOf, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
 import * as mutations from "./support/mutations.ts";
 import { below, chance, membersOf, mutateText, objectOf, times } from "./support/mutations.ts";
@@ -35,7 +35,6 @@ interface Endpoint {
 
 async function storm({ path, draft, mutateBody, isEntitled, env }: Endpoint, cases: number): Promise<void> {
   const { url, expectUnharmed, expectEmpty } = await target(env);
-  const ok = unfinished.includes(path) ? 501 : 200;
   const statuses = new Set<number>();
 
   function make(random: Random): Sent {
@@ -50,9 +49,9 @@ async function storm({ path, draft, mutateBody, isEntitled, env }: Endpoint, cas
     const { answers, text } = await talk(url, sent.bytes, { from: addressOf(i), ...patience });
     for (const answer of answers) {
       statuses.add(answer.status);
-      const flaw = flawOf(answer, sent.path, sent.text.startsWith("HEAD "));
+      const flaw = flawOf(answer, sent.text.startsWith("HEAD "));
       if (flaw !== null) return flaw;
-      if (sent.isValid && answer.status !== ok) return `a valid one: ${answer.status} ${answer.body}`;
+      if (sent.isValid && answer.status !== 200) return `a valid one: ${answer.status} ${answer.body}`;
       const isServed = answer.status === 200 && sent.path === path && !isEntitled(sent.text);
       if (isServed) return `served without a right to it: ${answer.body}`;
     }
@@ -62,7 +61,7 @@ async function storm({ path, draft, mutateBody, isEntitled, env }: Endpoint, cas
   const show = ({ bytes }: Sent) => JSON.stringify(Buffer.from(bytes).toString("latin1"));
   await fuzz({ cases, atOnce: 32, make, run, show, afterRound: expectUnharmed });
   // It has been everywhere, or it proves little.
-  expect([...statuses]).toEqual(expect.arrayContaining([ok, 400, 404, 405]));
+  expect([...statuses]).toEqual(expect.arrayContaining([200, 400, 404, 405]));
   await expectEmpty();
 }
 
@@ -123,36 +122,26 @@ async function realmOf() {
   const publicKey = createPublicKey(key);
   const dsaEncoding = "ieee-p1363";
   const sign: Sign = (text) => base64url(signWith("sha256", Buffer.from(text), { key, dsaEncoding }));
-  const header = { alg: realm.key.alg, typ: "JWT", kid: realm.key.kid };
   const now_seconds = Math.floor(Date.now() / 1000);
   // For as long as the longest form takes.
   const lasting = { iat: now_seconds, exp: now_seconds + 86_400 };
-  const models = {
-    access: {
-      header: membersOf(header),
-      payload: membersOf({ ...claimsOf(realm.issuer, Date.now()), ...lasting }),
-    },
-    logout: {
-      header: membersOf({ ...header, typ: "logout+jwt" }),
-      payload: membersOf({
-        ...lasting,
-        iss: realm.issuer,
-        aud: "msf-web",
-        jti: "logout-1",
-        sub: "somebody",
-        sid: "a-session",
-        events: { "http://schemas.openid.net/event/backchannel-logout": {} },
-      }),
-    },
+  const header = membersOf({ alg: realm.key.alg, typ: "JWT", kid: realm.key.kid });
+  const access: JwtParts = { header, payload: membersOf({ ...claimsOf(realm.issuer, Date.now()), ...lasting }) };
+  const events = { "http://schemas.openid.net/event/backchannel-logout": {} };
+  /** Another one each time: a repeated one is not looked at for long. */
+  const logoutOf = (random: Random): JwtParts => {
+    const who = pick<object>(random, [{ sub: "somebody", sid: `session-${random()}` }, { sub: `user-${random()}` }]);
+    const claims = { ...lasting, iss: realm.issuer, aud: "msf-web", jti: `logout-${random()}`, events };
+    return { header, payload: membersOf({ ...claims, ...who }) };
   };
-  const text = ({ header: head, payload }: JwtParts) => jwtOf(objectOf(head), objectOf(payload), sign);
-  const valid = { access: text(models.access), logout: text(models.logout) };
+  const text = (parts: JwtParts) => jwtOf(objectOf(parts.header), objectOf(parts.payload), sign);
+  const valid = { access: () => text(access), logout: (random: Random) => text(logoutOf(random)) };
 
   function odd(random: Random, which: "access" | "logout"): string {
-    const other = which === "access" ? valid.logout : valid.access;
+    const [model, other] = which === "access" ? [access, logoutOf(random)] : [logoutOf(random), access];
     const dice = random();
-    if (dice < 0.5) return oddSignedJwt(random, models[which], sign);
-    return dice < 0.95 ? mutateJwt(random, valid[which], other) : other;
+    if (dice < 0.5) return oddSignedJwt(random, model, sign);
+    return dice < 0.95 ? mutateJwt(random, text(model), text(other)) : text(other);
   }
 
   /** Of what it says, nothing: only that the realm has signed it. */
@@ -185,7 +174,7 @@ test(
             method: "GET",
             path: "/authorize",
             query: pick(random, ["", bound]),
-            headers: [["Authorization", `Bearer ${token ?? pick(random, [wsToken, valid.access])}`]],
+            headers: [["Authorization", `Bearer ${token ?? pick(random, [wsToken, valid.access()])}`]],
             body: "",
             ...(token !== undefined && { isOdd: true }),
           };
@@ -208,12 +197,12 @@ test(
         env,
         path: "/backchannel-logout",
         isEntitled: (text) => hasSigned(decodeForm(text)),
-        draft: () => ({
+        draft: (random) => ({
           method: "POST",
           path: "/backchannel-logout",
           query: "",
           headers: [["Content-Type", "application/x-www-form-urlencoded"]],
-          body: formOf(valid.logout),
+          body: formOf(valid.logout(random)),
         }),
         mutateBody: (random, body) =>
           pick<() => string>(random, [
@@ -222,7 +211,7 @@ test(
             () => `${body}&${pick(random, ["a=b", "=", "%", "logout_token", "logout_token[]=x", "\u0000=\u0000"])}`,
             () => body.replace("logout_token", () => mutateText(random, "logout_token")),
             () => body.replaceAll(".", () => pick(random, ["%2e", "%2E", "%", "%u002e", "+", "%252e"])),
-            () => JSON.stringify({ logout_token: valid.logout }),
+            () => JSON.stringify({ logout_token: valid.logout(random) }),
             () => `logout_token=${"x".repeat(below(random, 100_000))}`,
             () => "a=1&".repeat(below(random, 20_000)),
             () => mutateText(random, body),
@@ -234,6 +223,8 @@ test(
   rounds * round_ms,
 );
 
+/** Without white space, which does no harm in a signature, and is none of what was signed. */
 function decodeForm(text: string): string {
-  return text.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  const bytes = text.replaceAll(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return bytes.replaceAll(/[\s+]/g, "");
 }
