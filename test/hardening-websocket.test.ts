@@ -155,7 +155,8 @@ describe("a half-open upgrade", () => {
       const ws = await rawFrames(url, sid);
       ws.send(...sent);
       await post("1");
-      expect((await ws.rest()).at(-1)?.code).toBe(1000);
+      // Cut without a close frame: one that is not answered would keep it for many seconds.
+      expect((await ws.rest()).filter(({ opcode }) => opcode === 8)).toEqual([]);
     }
     await noSessions(url);
   });

@@ -95,7 +95,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
     sessions.open(conn, needs.addressOf(req, server));
-    endUpgradeWithSession(conn);
+    endUpgradeWithSession(conn, (transport) => unmatched.get(transport)?.terminate());
     limitPackets(conn, {
       limits: limits.client,
       interval_ms: limits.pingInterval_ms,
