@@ -103,6 +103,14 @@ describe("the key", () => {
 });
 
 describe("the body", () => {
+  test("with a thousand bad names is told of the first twenty", async () => {
+    const { url } = await start();
+    const body = { API_KEY: apiKey, msg, keycloak: Array.from({ length: 1000 }, (_, i) => `bad ${i}`) };
+    const { errors } = await expectProblem(await post(url, body), "invalid_body");
+    expect(errors).toHaveLength(20);
+    expect(errors?.at(-1)?.path).toBe("keycloak.19");
+  });
+
   test("that is not JSON is 400 invalid_json", async () => {
     const { url } = await start();
     for (const body of ["", "{", "{'a':1}", `{"API_KEY":"${apiKey}",}`, "\u0000"]) {

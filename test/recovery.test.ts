@@ -7,11 +7,15 @@ import { apiKey, start } from "./support/service.ts";
 
 const secret = "0123456789abcdef0123456789abcdef";
 
-/** Cuts the connection, lets things happen while it is gone, and waits until the client is back by itself. */
+/** Cuts the connection, lets things happen while it is gone, and not longer, and waits until the client is back. */
 async function whileGone({ socket }: Page, happen: () => Promise<unknown>): Promise<void> {
-  const back = next(socket, "connect");
+  // Or else it may be back, by itself, before half of it has happened.
+  socket.io.reconnection(false);
   socket.io.engine.close();
   await happen();
+  socket.io.reconnection(true);
+  const back = next(socket, "connect");
+  socket.connect();
   await back;
 }
 

@@ -2,6 +2,8 @@ import * as v from "valibot";
 import { Channel, KeycloakId } from "../model/names.ts";
 import { Problem, type FieldError } from "../model/problem.ts";
 
+/** An answer has so many: a list of a thousand bad names would make one of a hundred KiB. */
+const mostErrors = 20;
 const longestTtl_seconds = 7 * 24 * 60 * 60;
 
 export interface BodyLimits {
@@ -77,7 +79,7 @@ export function createBodyParser(limits: BodyLimits): BodyParser {
     parseBody(body) {
       const result = v.safeParse(schema, body);
       if (result.success) return result.output;
-      throw new Problem("invalid_body", { errors: result.issues.map(toFieldError) });
+      throw new Problem("invalid_body", { errors: result.issues.slice(0, mostErrors).map(toFieldError) });
     },
   };
 }
