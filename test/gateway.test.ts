@@ -27,9 +27,17 @@ for (const [name, options] of Object.entries(transports)) {
         queueMicrotask(() => (revoked = true));
         const now_ms = Date.now();
         const identity = { user: v.parse(KeycloakId, "alice"), channel: v.parse(Channel, "msf") };
-        return { ...identity, session: null, via: null, issuedAt_ms: now_ms, expiresAt_ms: now_ms + 60_000 };
+        return {
+          ...identity,
+          session: null,
+          via: null,
+          rule: null,
+          isBound: true,
+          issuedAt_ms: now_ms,
+          expiresAt_ms: now_ms + 60_000,
+        };
       },
-      isRevoked: () => revoked,
+      endingOf: () => (revoked ? "revoked" : undefined),
       resume: () => ({ pid: "p", recovered: false, cause: "first", missed: [], confirmed: undefined, since: 0 }),
       waiting: () => [],
       registry,

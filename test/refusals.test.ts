@@ -37,7 +37,7 @@ for (const [name, options] of Object.entries(transports)) {
         [{ ...good, token: `${token}x` }, "token_invalid"],
         [{ ...good, token: "x".repeat(50_000) }, "token_invalid"],
         [
-          { ...good, token: expired.issue({ user: null, channels: "*", session: null, via: null }).token },
+          { ...good, token: expired.issue({ user: null, channels: "*", rules: [], session: null, via: null }).token },
           "token_expired",
         ],
         [{ token, channel: "msf" }, "keycloak_missing"],

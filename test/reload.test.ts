@@ -1,11 +1,11 @@
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { launch, spawn } from "./support/binary.ts";
 import { authorize, connected, next, page, post } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
-import { startRealm, user } from "./support/realm.ts";
+import { startRealm, user, type Realm } from "./support/realm.ts";
 import { authorizeWith } from "./support/service.ts";
 
 const keys = { orders: "orders-key-0123456789", billing: "billing-key-0123456789" };
@@ -92,25 +92,65 @@ describe("SIGHUP", () => {
     expect(onMsf.socket.connected).toBe(true);
   });
 
-  test("channel rules count for who authorizes from then on, and a channel that is gone is gone for all", async () => {
-    const realm = await startRealm({ now: Date.now });
-    try {
-      const rules = "[channels.msf]\n[channels.b2b]\n";
-      const { url, reload } = await setUp(both + rules, { AMPER_KEYCLOAK_ISSUER: realm.issuer });
-      const before = await authorizeWith(url, await realm.mint());
-      const pages = [
-        await connected(url, user, "msf", { token: before }),
-        await connected(url, user, "b2b", { token: before }),
-      ];
-      const closing = next(pages[1]?.socket ?? page(url, {}).socket, "closing");
-      await reload(`${both}[channels.msf]\nroles = ["nobody-has-it"]\n[channels.admin]\n`);
-      expect(await closing).toEqual({ code: "revoked", reconnect: false });
-      expect(pages[0]?.socket.connected).toBe(true);
-      const after = await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${await realm.mint()}` } });
-      expect(await after.json()).toMatchObject({ channels: ["admin"] });
-    } finally {
-      await realm.stop();
+  describe("channel rules", () => {
+    let realm: Realm | undefined;
+    afterEach(async () => {
+      await realm?.stop();
+    });
+
+    async function withRealm(rules: string) {
+      const started = (realm = await startRealm({ now: Date.now }));
+      const service = await setUp(both + rules, { AMPER_KEYCLOAK_ISSUER: started.issuer });
+      const open = async (channel: string) => {
+        const token = await authorizeWith(service.url, await started.mint());
+        return { token, ...(await connected(service.url, user, channel, { token })) };
+      };
+      return { ...service, realm: started, open };
     }
+
+    test("that have changed count at once: a new token tells who may stay; a channel that is gone is gone", async () => {
+      const { url, realm: ours, reload, open } = await withRealm("[channels.msf]\n[channels.b2b]\n[channels.open]\n");
+      const [msf, b2b, other] = [await open("msf"), await open("b2b"), await open("open")];
+      const closings = [next(msf.socket, "closing"), next(b2b.socket, "closing")];
+      await reload(`${both}[channels.msf]\nroles = ["nobody-has-it"]\n[channels.open]\n[channels.admin]\n`);
+      expect(await Promise.all(closings)).toEqual([
+        { code: "token_expired", reconnect: true },
+        { code: "revoked", reconnect: false },
+      ]);
+      // It came back by itself, with the token that it had.
+      expect(await next(msf.socket, "connect_error")).toMatchObject({ data: { code: "token_expired" } });
+      expect(other.socket.connected).toBe(true);
+      const after = await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${await ours.mint()}` } });
+      expect(await after.json()).toMatchObject({ channels: ["open", "admin"] });
+    });
+
+    test("let who fulfils them come back with a new token, and miss nothing", async () => {
+      const { url, realm: ours, reload } = await withRealm("[channels.msf]\n");
+      const auth = (send: (auth: object) => void) =>
+        void ours
+          .mint()
+          .then((access) => authorizeWith(url, access))
+          .then((token) => send({ token, keycloakID: user, channel: "msf" }));
+      const { socket, count } = page(url, auth);
+      await next(socket, "connect");
+      const back = next(socket, "connect");
+      await reload(`${both}[channels.msf]\nroles = ["dispatcher"]\n`);
+      await notifyWith(url, keys.orders);
+      await back;
+      expect(socket.recovered).toBe(true);
+      expect(await count(1)).toEqual(["hello"]);
+    });
+
+    test("that came after a token was issued count for it: one from a time without any opens no channel that asks", async () => {
+      const { url, reload, open } = await withRealm("");
+      const { token, socket } = await open("admin");
+      const closing = next(socket, "closing");
+      await reload(`${both}[channels.admin]\nroles = ["boss"]\n[channels.msf]\n`);
+      expect(await closing).toEqual({ code: "token_expired", reconnect: true });
+      const again = page(url, { token, keycloakID: user, channel: "admin" });
+      expect(await next(again.socket, "connect_error")).toMatchObject({ data: { code: "token_expired" } });
+      await connected(url, user, "msf", { token });
+    });
   });
 
   test("with a mistake in the file everything stays as it is, and the log says what is wrong", async () => {
@@ -132,10 +172,44 @@ describe("SIGHUP", () => {
     expect((await notifyWith(url, "added-key-0123456789")).status).toBe(200);
   });
 
-  test("the last key can be taken away, too", async () => {
+  test("a file that is cut or empty changes nothing: it would end or open everything", async () => {
+    const rules = "[channels.msf]\n";
+    const { url, reload } = await setUp(both + rules);
+    const { token } = await authorize(url, "", tokens.front);
+    const alice = await connected(url, "alice", "msf", { token });
+    for (const cut of ["", "port = 0\n", both.slice(0, both.indexOf("[ws_tokens")), both]) {
+      await reload(cut, /"settings not reloaded"/);
+    }
+    expect((await notifyWith(url, keys.orders)).status).toBe(200);
+    expect(await alice.count(1)).toEqual(["hello"]);
+    await expectProblem(await post(url, { API_KEY: keys.orders, msg: 1, channel: "b2b" }), "channel_forbidden");
+  });
+
+  test("require_bound_tokens ends what is unbound, live and issued, of all or of one WS token, and nothing else", async () => {
+    for (const [name, change] of [
+      ["all", (toml: string) => `require_bound_tokens = true\n${toml}`],
+      ["one", (toml: string) => toml.replace(tokens.front, `${tokens.front}"\nrequire_bound_tokens = "true`)],
+    ] as const) {
+      const { url, reload } = await setUp(both);
+      const unbound = (await authorize(url, "", tokens.front)).token;
+      const bound = (await authorize(url, "?keycloakID=bob", tokens.front)).token;
+      const alice = await connected(url, "alice", "msf", { token: unbound });
+      const bob = await connected(url, "bob", "msf", { token: bound });
+      const closing = next(alice.socket, "closing");
+      expect([name, await reload(change(both))]).toEqual([name, expect.stringContaining('"connections":1')]);
+      expect(await closing).toEqual({ code: "revoked", reconnect: false });
+      const again = page(url, { token: unbound, keycloakID: "alice", channel: "msf" });
+      expect(await next(again.socket, "connect_error")).toMatchObject({ data: { code: "revoked" } });
+      expect(bob.socket.connected).toBe(true);
+    }
+  });
+
+  test("a WS token that is given an end in the past ends what was issued through it", async () => {
     const { url, reload } = await setUp(both);
-    await reload("port = 0\n");
-    await expectProblem(await notifyWith(url, keys.orders), "api_key_invalid");
+    const { socket } = await connected(url, "alice", "msf", { token: (await authorize(url, "", tokens.front)).token });
+    const closing = next(socket, "closing");
+    await reload(both.replace(tokens.front, `${tokens.front}"\nexpires_at = "2020-01-01T00:00:00Z`));
+    expect(await closing).toEqual({ code: "revoked", reconnect: false });
   });
 
   test("does not end a process that still waits for the journal, and counts as soon as that has it", async () => {

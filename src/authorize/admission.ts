@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { Admitted, Credential } from "../model/grant.ts";
-import { allows, Channel, KeycloakId, type Channels } from "../model/names.ts";
+import { allows, Channel, KeycloakId } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -15,8 +15,8 @@ const Auth = v.fallback(
 export function createAdmission(needs: {
   verify: Tokens["verify"];
   isRevoked: (credential: Credential) => boolean;
-  /** What may be granted through a WS token or realm, by its id; undefined: it is not configured any more. */
-  channelsOf: (via: string) => Channels | undefined;
+  /** What was granted may be good no more: the settings have changed. */
+  objection: (admitted: Admitted) => RefusalCode | undefined;
   knows: (channel: Channel) => boolean;
 }): Admit {
   return function admit(auth) {
@@ -31,14 +31,21 @@ export function createAdmission(needs: {
     if (isMissing(channel)) return "channel_missing";
     const name = v.safeParse(Channel, channel);
     if (!name.success) return "channel_invalid";
+    if (!needs.knows(name.output) || !allows(claims.channels, name.output)) return "channel_forbidden";
     const { session, via, issuedAt_ms, expiresAt_ms } = claims;
-    // What may be granted now, and not only what might be when the token was issued.
-    const within = via === null ? "*" : needs.channelsOf(via);
-    if (within === undefined) return "revoked";
-    if (!needs.knows(name.output) || !allows(claims.channels, name.output) || !allows(within, name.output))
-      return "channel_forbidden";
-    const admitted = { user: user.output, channel: name.output, session, via, issuedAt_ms, expiresAt_ms };
-    return needs.isRevoked(admitted) ? "revoked" : admitted;
+    const rule = claims.rules.find(([of]) => of === name.output)?.[1] ?? null;
+    const isBound = claims.user !== null;
+    const admitted = {
+      user: user.output,
+      channel: name.output,
+      session,
+      via,
+      rule,
+      isBound,
+      issuedAt_ms,
+      expiresAt_ms,
+    };
+    return needs.isRevoked(admitted) ? "revoked" : (needs.objection(admitted) ?? admitted);
   };
 }
 

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { Credential } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
-import type { Grantors } from "./grantors.ts";
+import { ruleIds, type Grantors } from "./grantors.ts";
 import type { AccessToken } from "./keycloak.ts";
 import type { Hashed } from "./secrets.ts";
 import type { Claims, Grant, Tokens } from "./tokens.ts";
@@ -38,7 +38,7 @@ export interface AuthorizeNeeds {
   readonly isRevoked: (credential: Credential) => boolean;
   readonly deadUpTo_ms: (user: KeycloakId) => number;
   readonly issue: Tokens["issue"];
-  readonly requireBoundTokens: boolean;
+  readonly requiresBoundTokens: () => boolean;
   readonly onAuthorized: (through: { wsToken: string } | { issuer: string }, user: KeycloakId | null) => void;
   /** The rules of a realm. Undefined: any channel, open to every user. */
   readonly rulesOf: (issuer: string) => ReadonlyMap<Channel, ChannelRule> | undefined;
@@ -72,13 +72,13 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
   };
 
   function forFrontService(wsToken: WsToken, user: KeycloakId | null): Granted {
-    if (user === null && (needs.requireBoundTokens || wsToken.require_bound_tokens)) {
+    if (user === null && (needs.requiresBoundTokens() || wsToken.require_bound_tokens)) {
       throw new Problem("unbound_forbidden", { detail: "Add ?keycloakID=… for the user whom the token is for." });
     }
     const notAfter_ms = wsToken.expires_at?.getTime();
     const via = needs.idOf(`ws_token ${wsToken.sha256}`);
     needs.onAuthorized({ wsToken: wsToken.name }, user);
-    return issue({ user, channels: wsToken.channels, session: null, via, notAfter_ms });
+    return issue({ user, channels: wsToken.channels, rules: [], session: null, via, notAfter_ms });
   }
 
   function forUser({ user, session, issuedAt_ms, ...access }: AccessToken): Granted {
@@ -88,18 +88,19 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
         guess: false,
       });
     }
-    const channels = channelsFor(access);
-    if (channels.length === 0) {
+    const rules = needs.rulesOf(access.issuer);
+    const met = rules && [...rules].filter(([, rule]) => meets(access, rule));
+    if (met?.length === 0) {
       throw new Problem("no_channel", { detail: access.roles.size === 0 ? details.no_roles : details.no_channel });
     }
     needs.onAuthorized({ issuer: access.issuer }, user);
-    return issue({ user, channels, session, via: needs.idOf(`realm ${access.issuer}`) });
-  }
-
-  function channelsFor(access: Pick<AccessToken, "issuer" | "roles" | "client">): Channels {
-    const rules = needs.rulesOf(access.issuer);
-    if (rules === undefined) return "*";
-    return [...rules].filter(([, rule]) => meets(access, rule)).map(([channel]) => channel);
+    return issue({
+      user,
+      channels: met?.map(([channel]) => channel) ?? "*",
+      rules: ruleIds(met ?? []),
+      session,
+      via: needs.idOf(`realm ${access.issuer}`),
+    });
   }
 
   function issue(grant: Grant): Granted {

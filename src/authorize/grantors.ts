@@ -1,36 +1,72 @@
-import { createHmac } from "node:crypto";
-import type { Channels } from "../model/names.ts";
+import { createHash, createHmac } from "node:crypto";
+import type { Admitted } from "../model/grant.ts";
+import { allows, type Channel, type Channels } from "../model/names.ts";
+import type { RefusalCode } from "../model/refusal.ts";
+import type { ChannelRule } from "./authorize.ts";
 
 /** What websocket tokens are granted through: a WS token (`ws_token DIGEST`), or a realm (`realm ISSUER`). */
 export type Grantor = `ws_token ${string}` | `realm ${string}`;
 
+/** On what terms something may be granted through it now. */
+export interface Terms {
+  readonly channels: Channels;
+  /** Of the channels that ask something of a user, what they ask. */
+  readonly rules: ReadonlyMap<Channel, string>;
+  /** Only to a user who is named in the token. */
+  readonly boundOnly: boolean;
+  readonly notAfter_ms: number;
+}
+
 export interface Grantors {
   /** Its opaque id, which the websocket tokens carry that are granted through it. */
   idOf(grantor: Grantor): string;
-  /** What may be granted through it now; undefined: it is not configured any more. */
-  channelsOf(id: string): Channels | undefined;
+  /** Why something that was granted is good no more; undefined: it is. */
+  objection(granted: Pick<Admitted, "via" | "channel" | "rule" | "isBound">): RefusalCode | undefined;
 }
 
 /**
- * The grantors that are configured, by id: whoever takes one out of the settings, or a channel from it, ends what was granted
- * through it. Ids are made with the secret of the websocket tokens, because pages see them: from a plain digest of a weak WS
- * token they could find the token out.
+ * The grantors that are configured, by id: what was granted is good only as long as it would be granted still. Ids are made
+ * with the secret of the websocket tokens, because pages see them: from a plain digest of a weak WS token they could find the
+ * token out.
  *
  * @param secrets as for websocket tokens: those that a former first one signed carry ids that were made with it.
  */
 export function createGrantors(
-  grantors: ReadonlyMap<Grantor, Channels>,
-  secrets: readonly [string, ...string[]],
+  grantors: ReadonlyMap<Grantor, Terms>,
+  { secrets, now }: { secrets: readonly [string, ...string[]]; now: () => number },
 ): Grantors {
   const byId = new Map(
-    secrets.flatMap((secret) => Array.from(grantors, ([grantor, channels]) => [idWith(secret, grantor), channels])),
+    secrets.flatMap((secret) => Array.from(grantors, ([grantor, terms]) => [idWith(secret, grantor), terms])),
   );
-  return {
-    idOf: (grantor) => idWith(secrets[0], grantor),
-    channelsOf: (id) => byId.get(id),
-  };
+
+  function objection({ via, channel, rule, isBound }: Parameters<Grantors["objection"]>[0]): RefusalCode | undefined {
+    if (via === null) return undefined;
+    const terms = byId.get(via);
+    if (terms === undefined || terms.notAfter_ms <= now() || (terms.boundOnly && !isBound)) return "revoked";
+    if (!allows(terms.channels, channel)) return "channel_forbidden";
+    // Granted when the channel asked something else, or nothing: whether it would be again, a new token tells.
+    const asked = terms.rules.get(channel);
+    return asked === undefined || asked === rule ? undefined : "token_expired";
+  }
+
+  return { idOf: (grantor) => idWith(secrets[0], grantor), objection };
 }
 
 function idWith(secret: string, grantor: Grantor): string {
   return createHmac("sha256", secret).update(grantor).digest("base64url").slice(0, 16);
+}
+
+/** Of the channels that ask something of a user, what they ask. */
+export function ruleIds(rules: Iterable<readonly [Channel, ChannelRule]>): [Channel, string][] {
+  return Array.from(rules).flatMap(([channel, rule]): [Channel, string][] => {
+    const id = ruleId(rule);
+    return id === undefined ? [] : [[channel, id]];
+  });
+}
+
+/** As a digest, so that tokens stay short; undefined: nothing. */
+function ruleId({ roles, clients }: ChannelRule): string | undefined {
+  if (roles.length === 0 && clients.length === 0) return undefined;
+  const text = JSON.stringify([roles.toSorted(), clients.toSorted()]);
+  return createHash("sha256").update(text).digest("base64url").slice(0, 10);
 }

@@ -7,6 +7,8 @@ export interface Grant {
   /** Who may connect; null: whoever the page says. */
   readonly user: KeycloakId | null;
   readonly channels: Channels;
+  /** Of the channels that asked something of the user, what it was: see grantors.ts. */
+  readonly rules: readonly (readonly [Channel, string])[];
   /** The Keycloak session of the access token; null: there is none. */
   readonly session: SessionId | null;
   /** Through what, by its opaque id (see grantors.ts). */
@@ -43,6 +45,8 @@ const Payload = v.object({
   sid: v.optional(SessionId),
   via: v.optional(v.string()),
   channels: v.union([v.literal("*"), v.array(Channel)]),
+  // Pairs, and not an object: a channel may be called `__proto__`.
+  rules: v.optional(v.array(v.tuple([Channel, v.string()])), []),
   iat: v.number(),
   exp: v.number(),
 });
@@ -69,6 +73,7 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
       ...(claims.session === null ? {} : { sid: claims.session }),
       ...(claims.via === null ? {} : { via: claims.via }),
       channels: claims.channels,
+      ...(claims.rules.length === 0 ? {} : { rules: claims.rules }),
       // Milliseconds kept as a fraction (RFC 7519 2, NumericDate): a revocation in the same second must not be lost.
       iat: claims.issuedAt_ms / 1000,
       exp: claims.expiresAt_ms / 1000,
@@ -90,6 +95,7 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
     const claims = {
       user: payload.sub ?? null,
       channels: payload.channels,
+      rules: payload.rules,
       session: payload.sid ?? null,
       via: payload.via ?? null,
       issuedAt_ms,

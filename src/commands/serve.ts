@@ -3,7 +3,7 @@ import { startService, type Service } from "../service.ts";
 import { sha256 } from "../settings/credentials.ts";
 import { makeKey } from "../settings/key_format.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
-import { changedBeyondReload } from "../settings/reload.ts";
+import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
 import { version } from "../version.ts";
@@ -57,12 +57,12 @@ export async function serve(args: readonly string[]): Promise<number> {
 
 /** Takes on the file's keys, tokens and channel rules. With a mistake in it, everything stays as it is. */
 function reload(service: Service, started: Settings, loaded: Loaded, log: Log): void {
-  if (!loaded.ok) {
-    for (const problem of loaded.problems) log.error("settings not reloaded", { problem });
-    return;
-  }
-  // Even if nobody is left who could come in: a key that has leaked must be dead whatever else.
-  for (const warning of [...loaded.warnings, ...missing(loaded.settings)]) log.warn("settings", { warning });
+  const problems = loaded.ok
+    ? [...missing(loaded.settings), ...refusedByReload(started, loaded.settings)]
+    : loaded.problems;
+  for (const problem of problems) log.error("settings not reloaded", { problem });
+  if (!loaded.ok || problems.length > 0) return;
+  for (const warning of loaded.warnings) log.warn("settings", { warning });
   const connections = service.reload(loaded.settings);
   log.info("settings reloaded", { connections });
   const others = changedBeyondReload(started, loaded.settings);

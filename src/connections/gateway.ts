@@ -16,8 +16,8 @@ import { endUpgradeWithSession } from "./upgrade.ts";
 
 export interface GatewayNeeds {
   readonly admit: (auth: unknown) => Admitted | RefusalCode;
-  /** What was good at the check may have been revoked since. */
-  readonly isRevoked: (admitted: Admitted) => boolean;
+  /** What was good at the check may be good no more. */
+  readonly endingOf: (admitted: Admitted) => ClosingCode | undefined;
   /** Where a client that connects continues. Asked in the step that writes its CONNECT. */
   readonly resume: (auth: unknown, user: KeycloakId, channel: Channel) => Resumption;
   /** What is held for the user on the channel, once what he is known to have is left out. */
@@ -172,7 +172,8 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     session.leftBehind?.engine.close();
     forgetHandshake(connection, session);
     // A revocation may have come between the check and this step; it did not find the connection in the registry.
-    if (needs.isRevoked(connection)) return close(connection, "revoked");
+    const ending = needs.endingOf(connection);
+    if (ending !== undefined) return close(connection, ending);
     sessions.authenticated(session);
     byPid.set(pid, connection);
     const waiting = needs.waiting(user, channel, resumption.confirmed);

@@ -12,6 +12,10 @@ export interface Admitted extends Credential {
   readonly channel: Channel;
   /** Through what it was granted, by an opaque id: a WS token, or a realm. Null: who knows. */
   readonly via: string | null;
+  /** What the channel asked of the user when it was granted, as a digest; null: nothing. */
+  readonly rule: string | null;
+  /** The token names the user. */
+  readonly isBound: boolean;
   readonly expiresAt_ms: number;
 }
 

@@ -1,13 +1,14 @@
 import { createAdmission, type Admit } from "../authorize/admission.ts";
 import { createAuthorize, type Authorize } from "../authorize/authorize.ts";
-import { createGrantors, type Grantor } from "../authorize/grantors.ts";
+import { createGrantors, ruleIds, type Grantor, type Terms } from "../authorize/grantors.ts";
 import { createKeycloak, longestAccessToken_seconds } from "../authorize/keycloak.ts";
 import { createRealms, type NamedRealm, type Realms } from "../authorize/realms.ts";
 import { createSecrets } from "../authorize/secrets.ts";
 import { createTokens } from "../authorize/tokens.ts";
 import type { History } from "../journal/journal.ts";
 import type { Admitted } from "../model/grant.ts";
-import { allows, type Channel, type Channels } from "../model/names.ts";
+import type { Channel } from "../model/names.ts";
+import type { ClosingCode } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
 import type { Check } from "../observe/health.ts";
 import { createRevocations, type Revocations } from "../revocations/revocations.ts";
@@ -23,14 +24,14 @@ export interface Access {
   readonly findApiKey: (secret: string) => ApiKey | undefined;
   readonly knows: (channel: Channel) => boolean;
   readonly revocations: Revocations;
-  /** What it rests on was taken away: its user or session was revoked, its WS token or realm is gone, or lost the channel. */
-  readonly isRevoked: (admitted: Admitted) => boolean;
+  /** What it rests on was taken away: its user or session was revoked, or it would not be granted any more. */
+  readonly endingOf: (admitted: Admitted) => ClosingCode | undefined;
   /** Undefined where no realm is configured. */
   readonly verifyLogout: Realms["verifyLogout"] | undefined;
   readonly health: () => readonly Check[];
   /** How old the keys of each realm are. */
   readonly realms: () => readonly { readonly name: string; readonly age_seconds: number | undefined }[];
-  /** API keys, WS tokens and channel rules as they are now. All else stays as it was at the start. */
+  /** API keys, WS tokens, `require_bound_tokens` and channel rules as they are now. All else stays as it was at the start. */
   reload(settings: Settings): void;
   start(): void;
   stop(): void;
@@ -43,13 +44,26 @@ export function longestCredential_ms({ token_ttl_seconds }: Settings): number {
   return (Math.max(token_ttl_seconds, longestAccessToken_seconds) + tolerance_seconds) * 1000;
 }
 
-function grantorsIn(settings: Settings): ReadonlyMap<Grantor, Channels> {
-  return new Map<Grantor, Channels>([
-    ...settings.ws_tokens.map(({ sha256, channels }) => [`ws_token ${sha256}`, channels] as const),
-    ...realmsOf(settings).map(
-      ({ issuer, channels }) => [`realm ${issuer}`, channels ? [...channels.keys()] : "*"] as const,
-    ),
+function grantorsIn(settings: Settings): ReadonlyMap<Grantor, Terms> {
+  const wsTokens = settings.ws_tokens.map((wsToken): [Grantor, Terms] => [
+    `ws_token ${wsToken.sha256}`,
+    {
+      channels: wsToken.channels,
+      rules: new Map(),
+      boundOnly: settings.require_bound_tokens || wsToken.require_bound_tokens,
+      notAfter_ms: wsToken.expires_at?.getTime() ?? Infinity,
+    },
   ]);
+  const realms = realmsOf(settings).map(({ issuer, channels }): [Grantor, Terms] => [
+    `realm ${issuer}`,
+    {
+      channels: channels === undefined ? "*" : Array.from(channels.keys()),
+      rules: new Map(ruleIds(channels ?? [])),
+      boundOnly: true,
+      notAfter_ms: Infinity,
+    },
+  ]);
+  return new Map([...wsTokens, ...realms]);
 }
 
 export function createAccess(
@@ -69,8 +83,9 @@ export function createAccess(
     return {
       findApiKey: createSecrets(given.api_keys, now),
       findWsToken: createSecrets(given.ws_tokens, now),
-      grantors: createGrantors(grantorsIn(given), [first, ...others]),
+      grantors: createGrantors(grantorsIn(given), { secrets: [first, ...others], now }),
       knows: (channel: Channel) => channels?.has(channel) ?? true,
+      requiresBoundTokens: given.require_bound_tokens,
       rules: new Map(realmsOf(given).map(({ issuer, channels: own }) => [issuer, own])),
     };
   }
@@ -86,11 +101,14 @@ export function createAccess(
 
   const nameOf = (issuer: string) => realmsOf(settings).find((realm) => realm.issuer === issuer)?.name ?? "";
   const knows = (channel: Channel) => current.knows(channel);
-  const channelsOf = (via: string) => current.grantors.channelsOf(via);
+  const objection = (admitted: Admitted) => current.grantors.objection(admitted);
 
-  function isRevoked(admitted: Admitted): boolean {
-    const { via, channel } = admitted;
-    return revocations.isRevoked(admitted) || (via !== null && !allows(channelsOf(via) ?? [], channel));
+  function endingOf(admitted: Admitted): ClosingCode | undefined {
+    if (revocations.isRevoked(admitted)) return "revoked";
+    const code = objection(admitted);
+    if (code === undefined) return undefined;
+    // Who comes back with a new token may be granted it again; for the others there is nothing to come back for.
+    return code === "token_expired" ? "token_expired" : "revoked";
   }
 
   /** One realm that cannot be reached keeps its own users out, and nobody else. */
@@ -113,7 +131,7 @@ export function createAccess(
       isRevoked: revocations.isRevoked,
       deadUpTo_ms: revocations.deadUpTo_ms,
       issue: tokens.issue,
-      requireBoundTokens: settings.require_bound_tokens,
+      requiresBoundTokens: () => current.requiresBoundTokens,
       onAuthorized(through, user) {
         const name = "issuer" in through ? `realm ${nameOf(through.issuer)}` : `ws_token ${through.wsToken}`;
         events.authorized(name, user);
@@ -121,11 +139,11 @@ export function createAccess(
       // One that a reload has taken out has no channel until the restart that ends it, instead of any.
       rulesOf: (issuer) => (current.rules.has(issuer) ? current.rules.get(issuer) : new Map()),
     }),
-    admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, channelsOf, knows }),
+    admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, objection, knows }),
     findApiKey: (secret) => current.findApiKey(secret),
     knows,
     revocations,
-    isRevoked,
+    endingOf,
     verifyLogout: realms?.verifyLogout,
     health,
     realms: () =>

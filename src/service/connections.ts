@@ -83,7 +83,7 @@ export function createConnections(
   });
   const gateway = createGateway({
     admit: access.admit,
-    isRevoked: access.isRevoked,
+    endingOf: access.endingOf,
     resume: createRecovery({
       head: window.head,
       last: () => window.last,
@@ -134,8 +134,11 @@ export function createConnections(
 
   function endThose(candidates: Iterable<Connection>): number {
     // Picked first: to close one changes the registry.
-    const ended = Array.from(candidates).filter(access.isRevoked);
-    for (const connection of ended) gateway.close(connection, "revoked");
+    const ended = Array.from(candidates).flatMap((connection) => {
+      const code = access.endingOf(connection);
+      return code === undefined ? [] : [{ connection, code }];
+    });
+    for (const { connection, code } of ended) gateway.close(connection, code);
     return ended.length;
   }
 
