@@ -21,8 +21,11 @@ export interface Service {
    * gone; tells how many.
    */
   reload(settings: Settings): number;
-  /** Not ready, no new connections; ends the live ones over `drain_seconds`, then everything. */
-  stop(): Promise<void>;
+  /**
+   * Not ready, no new connections; ends the live ones over `drain_seconds`, then everything. Resolves with whether the journal
+   * has all that has to outlive it: if not, the log names what it has not.
+   */
+  stop(): Promise<boolean>;
 }
 
 /**
@@ -113,7 +116,7 @@ export async function startService(
       const empty = server.stop(false);
       await router.idle();
       const lost = await revoker.stop();
-      if (lost > 0) events.revocations.lost(lost);
+      for (const revoked of lost) events.revocations.lost(revoked);
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
       await connections.drain();
@@ -124,6 +127,7 @@ export async function startService(
       access.stop();
       metrics.stop();
       clearInterval(tidying);
+      return lost.length === 0;
     },
   };
 }

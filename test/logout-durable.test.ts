@@ -1,12 +1,13 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import * as v from "valibot";
 import { env, launch } from "./support/binary.ts";
 import { connected, next, page } from "./support/client.ts";
 import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
 import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
 import { startRealm, user, type Realm } from "./support/realm.ts";
-import { authorizeWith } from "./support/service.ts";
+import { apiKey, authorizeWith } from "./support/service.ts";
 
 let realm: Realm | undefined;
 afterEach(async () => {
@@ -61,6 +62,10 @@ describe.skipIf(!canMount())("a full disk", () => {
 
     const well = first.said(/"journal is well again"/);
     const saved = first.said(/"revocations are in the journal"/);
+    // An operator is told, because he can ask again.
+    const headers = { "X-API-Key": apiKey };
+    const deleted = await fetch(`${first.url}/connections/bob`, { method: "DELETE", headers });
+    expect((await expectProblem(deleted, "unavailable")).detail).toContain("a restart would forget it");
     free(disk);
     await Promise.all([well, saved]);
     first.kill("SIGKILL");
@@ -68,4 +73,19 @@ describe.skipIf(!canMount())("a full disk", () => {
     const second = await service.launch();
     await service.expectDead(second.url, token, access);
   }, 15_000);
+
+  test("that lasts until the end: what could not be kept is named, and the exit code tells", async () => {
+    const disk = emptyDisk();
+    const service = await setUp(join(disk, "journal.db"));
+    const { url, kill, said, exited } = await service.launch();
+    await authorizeWith(url, await service.realm.mint());
+    fill(disk);
+    expect((await service.logout(url)).status).toBe(200);
+    kill("SIGTERM");
+    const { session, level } = v.parse(
+      v.object({ session: v.string(), level: v.string() }),
+      JSON.parse(await said(/"revocation lost/)),
+    );
+    expect([session, level, await exited]).toEqual(["0f8a4a5c-session", "error", 1]);
+  });
 });

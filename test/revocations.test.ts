@@ -107,28 +107,28 @@ describe("to revoke", () => {
     recover();
     const revoking = revoker.revoke({ session: s1 });
     expect(applied).toEqual([{ session: s1 }]);
-    expect(await revoking).toBe(3);
+    expect(await revoking).toEqual({ connections: 3, saved: true });
     expect(revoker.unsaved).toBe(0);
   });
 
   test("goes on trying while the journal takes nothing, in order, until it has all", async () => {
     const { revoker, taken, recover, nextTaken } = setUp();
     const all: Revoked[] = [{ session: s1 }, { user: alice, before_ms: 7 }, { session: s2 }];
-    for (const revoked of all) expect(await revoker.revoke(revoked)).toBe(2);
+    for (const revoked of all) expect(await revoker.revoke(revoked)).toEqual({ connections: 2, saved: false });
     expect(revoker.unsaved).toBe(3);
     recover();
     while (taken.length < 3) await nextTaken();
     expect(taken).toMatchObject(all);
     expect(new Set(taken.map(({ kind }) => kind))).toEqual(new Set(["revocation"]));
-    expect(await revoker.stop()).toBe(0);
+    expect(await revoker.stop()).toEqual([]);
   });
 
-  test("tries once more at the end, and tells how many were not taken", async () => {
+  test("tries once more at the end, and tells what was not taken", async () => {
     const { revoker, recover, taken } = setUp();
     await revoker.revoke({ session: s1 });
-    expect(await revoker.stop()).toBe(1);
+    expect(await revoker.stop()).toMatchObject([{ session: s1 }]);
     recover();
-    expect(await revoker.stop()).toBe(0);
+    expect(await revoker.stop()).toEqual([]);
     expect(taken).toHaveLength(1);
   });
 });

@@ -164,7 +164,7 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
       "https://a.example/path",
       "entry 1 must be * or a list of origins such as https://app.example.com, without a path",
     ],
-    ["cors_origins", "https://a.example,*", 'without a path, not "*"'],
+    ["cors_origins", "https://a.example,*", 'without a path or a *, not "*"'],
     ["trust_proxy_hops", "17", "must be a whole number from 0 to 16"],
     ["max_body_bytes", "0", "must be a number of bytes from 1 to 64 MiB"],
     ["max_url_bytes", "1023", "must be a number of bytes from 1 KiB to 16 KiB"],
@@ -406,6 +406,24 @@ describe("values", () => {
     ]);
     expect(problemsOf({ file: "channels = {}" })).toEqual([
       "channels in amper.toml must name a channel, or be left out",
+    ]);
+  });
+});
+
+describe("what is doubtful together is a warning", () => {
+  const key = "0123456789abcdef";
+
+  test("a key or WS token for a channel that there is not", () => {
+    const file = `[channels.msf]\n[api_keys.orders]\nkey = "${key}"\nchannels = ["msff"]\n[ws_tokens.front]\ntoken = "x${key}"\nchannels = ["msf"]`;
+    expect(warningsOf({ file })).toEqual([
+      "api_keys.orders.channels names msff, which is no channel: did you mean msf?",
+    ]);
+  });
+
+  test("keys of the file beside keys of the environment", () => {
+    const file = `[api_keys.orders]\nkey = "${key}"`;
+    expect(warningsOf({ file, env: { AMPER_API_KEYS: `a=x${key}` } })).toEqual([
+      "api_keys in amper.toml counts for nothing beside AMPER_API_KEYS",
     ]);
   });
 });

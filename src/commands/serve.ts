@@ -18,7 +18,7 @@ export function help(): string {
 ${settingsHelp()}`;
 }
 
-/** Runs until a signal comes. Resolves with the exit code: 0 drained, 1 could not start or was told twice to stop, 2 usage. */
+/** Runs until a signal comes. Resolves with the exit code: 0 drained, 1 could not start, was told twice to stop, or lost a revocation, 2 usage. */
 export async function serve(args: readonly string[]): Promise<number> {
   const dev = args.includes("--dev");
   const own = args.filter((arg) => arg !== "--dev");
@@ -77,7 +77,7 @@ function untilStopped(service: Service, log: Log): Promise<number> {
       if (stopping) return finish(1);
       stopping = true;
       service.stop().then(
-        () => finish(0),
+        (isComplete) => finish(isComplete ? 0 : 1),
         () => finish(1),
       );
     };

@@ -18,6 +18,7 @@ export interface RouteNeeds<Socket> {
   readonly authorize: (secret: string | undefined, query: URLSearchParams) => Promise<object>;
   /** Throws `rate_limited`. */
   readonly limitAuthorize: (client: Client) => void;
+  readonly limitLogout: (client: Client) => void;
   readonly notify: (request: {
     id: string;
     apiKey: string | undefined;
@@ -83,7 +84,7 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   }
 
   async function logout({ req, id, client }: Exchange<Socket>): Promise<Response> {
-    needs.limitAuthorize(client());
+    needs.limitLogout(client());
     const contentType = req.headers.get("content-type");
     if (contentType !== null && !/^application\/x-www-form-urlencoded\s*(;|$)/i.test(contentType)) {
       const detail = "Send `Content-Type: application/x-www-form-urlencoded`.";

@@ -32,6 +32,7 @@ export interface Gate {
   failed(client: Limited): void;
   authorize(client: Limited): void;
   handshake(client: Limited): void;
+  logout(client: Limited): void;
   notify(apiKey: Holder): void;
   frontService(wsToken: Holder): void;
 }
@@ -57,6 +58,8 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
   });
   const authorizations = perAddress(needs.authorize);
   const handshakes = perAddress(needs.handshake);
+  // Not that of /authorize, although it is as large: pages behind Keycloak's own proxy must not use it up.
+  const logouts = perAddress(needs.authorize);
   const notifications = createRateLimit({ ...needs.notify, mostKeys: mostNames, now });
   /** Of keys and tokens with rates of their own, by these rates: what is configured anew by a reload begins anew. */
   const own = new Map<string, RateLimit>();
@@ -89,6 +92,9 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
     },
     authorize({ key }) {
       if (key !== undefined) makeWait(authorizations.take(key), "authorize_rate_per_second", "calls from this address");
+    },
+    logout({ key }) {
+      if (key !== undefined) makeWait(logouts.take(key), "authorize_rate_per_second", "logouts from this address");
     },
     handshake({ key }) {
       if (key !== undefined)

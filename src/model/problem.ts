@@ -23,7 +23,7 @@ export const problems = {
   unsupported_media_type: { status: 415, title: "The body is of a type that is not taken here" },
   idempotency_mismatch: { status: 422, title: "This Idempotency-Key was used for another notification" },
   rate_limited: { status: 429, title: "Too many requests" },
-  held_full: { status: 429, title: "As much is held for this user as the service takes" },
+  held_full: { status: 429, title: "As much is held as the service takes" },
   internal: { status: 500, title: "Something went wrong on our side" },
   not_available: { status: 501, title: "Not available in this version" },
   unavailable: { status: 503, title: "The service cannot do this right now" },

@@ -51,16 +51,17 @@ export function createHeld(needs: HeldNeeds): Held {
   function reserve(users: readonly KeycloakId[], size: number): () => void {
     const isFull =
       count + reservedCount + users.length > limits.total ||
-      bytes + reservedBytes + users.length * size > limits.totalBytes ||
-      users.some((user) => {
-        const shelf = shelves.get(user);
-        const coming = reserved.get(user);
-        return (
-          (shelf?.entries.length ?? 0) + (coming?.count ?? 0) >= limits.perUser ||
-          (shelf?.bytes ?? 0) + (coming?.bytes ?? 0) + size > limits.bytesPerUser
-        );
-      });
-    if (isFull) throw new Problem("held_full");
+      bytes + reservedBytes + users.length * size > limits.totalBytes;
+    if (isFull) throw full("for all users together (max_held, max_held_bytes)");
+    const fullUser = users.find((user) => {
+      const shelf = shelves.get(user);
+      const coming = reserved.get(user);
+      return (
+        (shelf?.entries.length ?? 0) + (coming?.count ?? 0) >= limits.perUser ||
+        (shelf?.bytes ?? 0) + (coming?.bytes ?? 0) + size > limits.bytesPerUser
+      );
+    });
+    if (fullUser !== undefined) throw full(`for ${fullUser} (max_held_per_user, backlog_bytes)`);
     book(users, 1, size);
     return () => book(users, -1, -size);
   }
@@ -135,6 +136,12 @@ export function createHeld(needs: HeldNeeds): Held {
       return bytes;
     },
   };
+}
+
+/** Room comes back when users fetch what waits for them, or its ttl ends: not within seconds. */
+function full(of: string): Problem {
+  const detail = `As much is held as the service takes ${of}. Without a ttl it is sent to who is online.`;
+  return new Problem("held_full", { detail, headers: { "Retry-After": "60" } });
 }
 
 function isFor({ target }: NotificationEntry, channel: Channel): boolean {

@@ -81,7 +81,9 @@ export function createEvents(log: Log, metrics: () => Metrics) {
         if (unsaved > 0) log.error("revocations are not in the journal yet", { unsaved });
         else log.info("revocations are in the journal");
       },
-      lost: (unsaved: number) => log.error("revocations were lost: the journal could not take them", { unsaved }),
+      lost({ user, session }: { readonly user?: KeycloakId | undefined; readonly session?: string | undefined }) {
+        log.error("revocation lost: the journal could not take it", { keycloakID: user, session });
+      },
     },
 
     /** A limit was met, by the name of its setting. */
@@ -118,7 +120,9 @@ export function createEvents(log: Log, metrics: () => Metrics) {
       onProblem(problem: { route: string; code: string; id: string; address: string }) {
         const { id: requestId, ...fields } = problem;
         metrics().refused(problem.code);
-        log.info("request refused", { ...fields, requestId });
+        // In a line of its own: what is refused here is sent once, and may be a session that lives on.
+        if (problem.route === "/backchannel-logout") log.warn("logout refused", { ...fields, requestId });
+        else log.info("request refused", { ...fields, requestId });
       },
       onCrash: (error: unknown, requestId?: string) => log.crash(error, { requestId }),
     },

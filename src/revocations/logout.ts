@@ -5,7 +5,7 @@ import { Problem } from "../model/problem.ts";
 export interface LogoutNeeds {
   /** Undefined where no realm is configured. Throws `logout_token_invalid`, or `unavailable`. */
   readonly verify: ((token: string, at_ms: number) => Promise<LogoutToken>) | undefined;
-  readonly revoke: (revoked: Revoked) => Promise<number>;
+  readonly revoke: (revoked: Revoked) => Promise<{ readonly connections: number }>;
   /** How long a logout token can be good. */
   readonly longest_ms: number;
   readonly now: () => number;
@@ -43,7 +43,8 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
     try {
       const token = await verify(request.token, request.at_ms);
       if (isRepeated(token)) return;
-      needs.onLogout(token, await revoke(revokedBy(token)), request.requestId);
+      const { connections } = await revoke(revokedBy(token));
+      needs.onLogout(token, connections, request.requestId);
     } catch (error) {
       if (error instanceof Problem && error.code === "unavailable") keep(request, verify);
       throw error;

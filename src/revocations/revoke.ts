@@ -1,15 +1,17 @@
 import type { Outcome, Revocation, Revoked } from "../model/entry.ts";
 
 export interface Revoker {
-  /**
-   * Resolves with the number of connections that it ended. It is in force before this returns, and in the journal as soon as
-   * the journal can take it.
-   */
-  revoke(revoked: Revoked): Promise<number>;
+  /** It is in force before this returns, and in the journal as soon as the journal can take it. */
+  revoke(revoked: Revoked): Promise<{
+    /** How many it ended. */
+    readonly connections: number;
+    /** The journal has it: it will outlive a restart. */
+    readonly saved: boolean;
+  }>;
   /** How many are not in the journal yet. */
   readonly unsaved: number;
-  /** A last attempt; resolves with the number of those that stay unsaved. */
-  stop(): Promise<number>;
+  /** A last attempt; resolves with those that the journal has not taken. */
+  stop(): Promise<readonly Revoked[]>;
 }
 
 export interface RevokerNeeds {
@@ -30,10 +32,11 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
   const unsaved = new Set<Revocation>();
   let timer: Timer | undefined;
 
-  async function revoke(revoked: Revoked): Promise<number> {
+  async function revoke(revoked: Revoked): ReturnType<Revoker["revoke"]> {
     const here = apply(revoked);
-    const elsewhere = await save({ kind: "revocation", ...revoked });
-    return here + elsewhere;
+    const revocation: Revocation = { kind: "revocation", ...revoked };
+    const elsewhere = await save(revocation);
+    return { connections: here + elsewhere, saved: !unsaved.has(revocation) };
   }
 
   async function save(revocation: Revocation): Promise<number> {
@@ -66,7 +69,7 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
     async stop() {
       await retry();
       clearTimeout(timer);
-      return unsaved.size;
+      return [...unsaved];
     },
   };
 }

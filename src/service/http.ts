@@ -66,9 +66,12 @@ export function createHttp(
   });
 
   async function disconnect(user: KeycloakId, by: { key: string; id: string }): Promise<object> {
-    const disconnected = await revoke({ user, before_ms: now() });
-    events.revocations.byOperator(user, disconnected, by);
-    return { keycloakID: user, disconnected };
+    const { connections, saved } = await revoke({ user, before_ms: now() });
+    events.revocations.byOperator(user, connections, by);
+    if (saved) return { keycloakID: user, disconnected: connections };
+    // Unlike Keycloak, an operator can ask again.
+    const detail = `The user's ${connections} connections have ended, but the journal cannot keep it now: a restart would forget it.`;
+    throw new Problem("unavailable", { detail });
   }
 
   /** A handshake: cheapest first, and everything refuses for now. */
@@ -86,6 +89,7 @@ export function createHttp(
     routes: createRoutes<SocketData>({
       authorize: access.authorize,
       limitAuthorize: gate.authorize,
+      limitLogout: gate.logout,
       notify,
       socketIo: createHandshake({
         handle: gateway.handle,

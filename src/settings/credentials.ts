@@ -44,7 +44,8 @@ export const CredentialName = v.pipe(
 const Secret = v.pipe(
   v.string("must be a text: a key, or sha256:HEX"),
   v.trim(),
-  v.regex(/^(?!sha256:)|^sha256:[0-9a-f]{64}$/i, "must have 64 hexadecimal digits behind sha256:"),
+  // Nor the other ways to write a digest, which would be taken for a key, and everybody may see them.
+  v.regex(/^(?!sha-?\d+[:=-])|^sha256:[0-9a-f]{64}$/i, "must have 64 hexadecimal digits behind sha256:"),
   // It has to fit into a header (Authorization: Bearer), and `authorize` reads no secret that is longer.
   v.regex(/^[^\s\p{C}]{1,1024}$/u, "must have a key of 1–1024 characters without spaces, as in name=key"),
   // What is left of a key in base64 that was given without a name: `c2VjcmV0==`.

@@ -33,7 +33,7 @@ export const limits = {
     public: true,
   }),
   authorize_rate_per_second: setting(wholeNumber(1, 1_000_000), 500, {
-    description: "calls of /authorize and /backchannel-logout from one address",
+    description: "calls of /authorize from one address, and as many of /backchannel-logout",
     public: true,
   }),
   authorize_burst: setting(wholeNumber(1, 10_000_000), 10_000, {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
+import { doubtsAbout } from "./doubts.ts";
 import { readEnvironment, type Environment } from "./environment.ts";
 import { readSettingsFile } from "./file.ts";
 import { readFlags } from "./flags.ts";
@@ -64,6 +65,9 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
       const judged = judge(item, given);
       problems.push(...judged.problems);
       ({ doubts } = judged);
+      // Keys of the file that are dead although they stand there: a list is replaced as a whole.
+      const overruled = item.about.list === true && item.about.public !== true ? winners.get(item.path) : undefined;
+      if (overruled !== undefined) warnings.push(`${overruled.name([])} counts for nothing beside ${given.name([])}`);
       winners.set(item.path, given);
       origins.set(item.path, origin);
     }
@@ -74,7 +78,7 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
   const settings = v.parse(Settings, nest(new Map(Array.from(winners, ([path, { value }]) => [path, value]))));
   const repeated = repeatedIssuers(settings);
   if (repeated.length > 0) return { ok: false, problems: repeated, warnings, isUsage: false };
-  return { ok: true, settings, origins, warnings };
+  return { ok: true, settings, origins, warnings: [...warnings, ...doubtsAbout(settings)] };
 }
 
 function judge(

@@ -32,7 +32,11 @@ export interface ChannelRule {
   readonly clients: readonly string[];
 }
 
-const names = v.optional(list(text("must be a name without spaces", /^\S{1,256}$/)), []);
+const names = v.pipe(
+  list(text("must be a name without spaces", /^\S{1,256}$/)),
+  // Empty because a template's variable was: it would open the channel to everybody.
+  v.check((given) => given.length > 0, "must name one, or be left out: then it asks for none"),
+);
 
 export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(isTable, "must be tables such as [channels.msf]"),
@@ -44,7 +48,10 @@ export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
       v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have 1–64 characters out of A–Z a–z 0–9 . _ -"),
       Channel,
     ),
-    table({ roles: names, clients: names }),
+    v.pipe(
+      table({ roles: v.exactOptional(names), clients: v.exactOptional(names) }),
+      v.transform(({ roles = [], clients = [] }) => ({ roles, clients })),
+    ),
   ),
 );
 

@@ -147,8 +147,8 @@ export const origin = v.pipe(
   v.string("must be * or a list of origins such as https://app.example.com"),
   v.trim(),
   v.check(
-    (written) => isPlainUrl(written) && /^https?:\/\/[^/?]+\/?$/i.test(written),
-    "must be * or a list of origins such as https://app.example.com, without a path",
+    (written) => isPlainUrl(written) && /^https?:\/\/[^/?*]+\/?$/i.test(written),
+    "must be * or a list of origins such as https://app.example.com, without a path or a *",
   ),
   v.transform((written) => new URL(written).origin),
 );
