@@ -26,6 +26,21 @@ for (const [name, options] of Object.entries(transports)) {
       expect(await count(messages.length * 3)).toEqual(messages.flatMap((msg) => [msg, msg, msg]));
     });
 
+    test("a page that gets no token sends none, as the README has it, and is in by itself as soon as it gets one", async () => {
+      const { url } = await start({ AMPER_CONNECT_TIMEOUT_MS: "100" });
+      let failures = 0;
+      const auth = (send: (auth: object) => void) => {
+        if (++failures <= 3) return;
+        void authorize(url).then(({ token }) => send({ token, keycloakID: "alice", channel: "msf" }));
+      };
+      const { socket, count } = page(url, auth, options);
+      const refused: unknown[] = [];
+      socket.on("connect_error", (error) => refused.push(error));
+      await next(socket, "connect");
+      await notify(url, { msg: "welcome", keycloak: "alice" });
+      expect([refused, await count(1)]).toEqual([[], ["welcome"]]);
+    });
+
     test("auth as a function is asked at each connect", async () => {
       const { url } = await start();
       let asked = 0;
