@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { authorize, connected, next, notify, page, post, transports } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
+import { engineUrl, metric, noSessions } from "./support/raw.ts";
 import { createClock, startRealm } from "./support/realm.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
 
@@ -268,6 +269,19 @@ describe("connections that have not authenticated", () => {
     expect(await notify(url, { msg: "both", channel: "msf" })).toMatchObject({ connections: 2 });
     expect(await alice.count(1)).toEqual(["both"]);
     expect(await met("max_unauthenticated")).toBeGreaterThanOrEqual(3);
+  });
+
+  test("that were refused and never fetch it make way, too, and end after connect_timeout_ms", async () => {
+    const { url } = await setUp({ AMPER_MAX_UNAUTHENTICATED: "3", AMPER_CONNECT_TIMEOUT_MS: "200" });
+    const sids: string[] = [];
+    for (let i = 0; i < 6; i++) {
+      const sid = await sidOf(await handshake(url, `192.0.2.${i}`));
+      // A CONNECT without a token, whose refusal waits for a poll that does not come.
+      await fetch(engineUrl(url, "polling", sid), { method: "POST", body: "40" });
+      sids.push(sid);
+      expect(await metric(url, "amper_sessions")).toBeLessThanOrEqual(3);
+    }
+    await noSessions(url);
   });
 
   test("are ended after connect_timeout_ms", async () => {

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { authorize, connected, next, notify, page, transports, type Options, type Page } from "./support/client.ts";
 import { expectProblem } from "./support/problem.ts";
 import { until } from "./support/raw.ts";
-import { createKey, startRealm, user, type Minting } from "./support/realm.ts";
+import { createClock, createKey, startRealm, user, type Minting } from "./support/realm.ts";
 import { apiKey, authorizeWith, start } from "./support/service.ts";
 
 const cleanups: (() => void | Promise<void>)[] = [];
@@ -231,6 +231,23 @@ describe("a request for a logout", () => {
     await realm.rotate();
     await expectProblem(await logout({ sid: undefined }), "unavailable");
     realm.behave("well");
+    expect(await end).toEqual(revoked);
+  }, 15_000);
+
+  test("signed by a key that is newer than what was looked for is kept until that may be looked for again", async () => {
+    const clock = createClock();
+    const realm = await startRealm({ now: clock.now });
+    cleanups.push(realm.stop);
+    const { url } = await start({ AMPER_KEYCLOAK_ISSUER: realm.issuer }, { now: clock.now });
+    const { token } = await authorize(url, `?keycloakID=${user}`);
+    const end = ending(await connected(url, user, "msf", { token }));
+    // Anybody may set off the one look for an unknown key.
+    const unknown = await realm.mint({}, { header: { kid: "unknown" } });
+    await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${unknown}` } });
+    await realm.rotate();
+    const body = new URLSearchParams({ logout_token: await realm.mintLogout({ sid: undefined }) });
+    await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST", body }), "unavailable");
+    clock.move(31_000);
     expect(await end).toEqual(revoked);
   }, 15_000);
 

@@ -185,6 +185,28 @@ describe("SIGHUP", () => {
     await expectProblem(await post(url, { API_KEY: keys.orders, msg: 1, channel: "b2b" }), "channel_forbidden");
   });
 
+  test("realms cannot be changed: a file that lost them would throw out all of their users", async () => {
+    const keycloak = `[keycloak]\nissuer = "http://127.0.0.1:9/realms/amper"\n`;
+    const { url, reload } = await setUp(both + keycloak);
+    expect(await reload(both, /"settings not reloaded"/)).toContain("realms");
+    await reload(
+      both.replace(keys.billing, "added-key-0123456789") + keycloak.replace("amper", "other"),
+      /"settings not reloaded"/,
+    );
+    expect((await notifyWith(url, keys.billing)).status).toBe(200);
+  });
+
+  test("a channel that is gone ends connections through a WS token for all channels, too", async () => {
+    const { url, reload } = await setUp(`${both}[channels.msf]\n[channels.b2b]\n`);
+    const { token } = await authorize(url, "", tokens.front);
+    const stays = await connected(url, "alice", "msf", { token });
+    const { socket } = await connected(url, "alice", "b2b", { token });
+    const closing = next(socket, "closing");
+    await reload(`${both}[channels.msf]\n`);
+    expect(await closing).toEqual({ code: "revoked", reconnect: false });
+    expect(stays.socket.connected).toBe(true);
+  });
+
   test("require_bound_tokens ends what is unbound, live and issued, of all or of one WS token, and nothing else", async () => {
     for (const [name, change] of [
       ["all", (toml: string) => `require_bound_tokens = true\n${toml}`],

@@ -42,7 +42,7 @@ export interface JwksOptions {
 
 export interface Jwks {
   /** The keys to verify with, if the key `kid` is one of them. */
-  readonly find: (kid: string) => Promise<LocalJWKSet | "unknown_key" | "unavailable">;
+  readonly find: (kid: string) => Promise<LocalJWKSet | "unknown_key" | "cooling_down" | "unavailable">;
   readonly health: () => JwksHealth;
   /** When the keys in use were fetched; undefined: there are none. */
   readonly fetchedAt_ms: () => number | undefined;
@@ -93,7 +93,7 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
   let coolUntil_ms = -Infinity;
   let cancelTimer: (() => void) | undefined;
 
-  async function find(kid: string): Promise<LocalJWKSet | "unknown_key" | "unavailable"> {
+  async function find(kid: string): Promise<LocalJWKSet | "unknown_key" | "cooling_down" | "unavailable"> {
     const keys = usable();
     if (keys?.kids.has(kid) === true) {
       if (now() >= due_ms) void refresh();
@@ -108,7 +108,7 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
     if (stopped.signal.aborted || (now() < due_ms && (keys === undefined || failing !== undefined)))
       return "unavailable";
     if (keys !== undefined && failing === undefined) {
-      if (now() < coolUntil_ms) return "unknown_key";
+      if (now() < coolUntil_ms) return "cooling_down";
       coolUntil_ms = now() + coolDown_ms;
     }
     await refresh();

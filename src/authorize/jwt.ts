@@ -9,7 +9,9 @@ export interface Sort {
   readonly typ: RegExp;
   /** One of these has to be in `aud`; undefined: not judged. */
   readonly audience: readonly string[] | undefined;
-  /** `genuine`: the realm did sign it. */
+  /** It is not sent again: one that names an unknown key is not refused before that key was looked for. */
+  readonly isOnce: boolean;
+  /** `genuine`: the realm did sign it, or may have. */
   readonly refuse: (detail: string, genuine?: boolean) => Problem;
   readonly details: {
     /** `typ` is another, `alg` or `kid` is missing. */
@@ -60,7 +62,9 @@ export function createJwtVerifier({
 }: JwtNeeds): (token: string, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
     const keys = await find(keyIdOf(token, sort));
-    if (keys === "unknown_key") throw sort.refuse(details.unknown_key);
+    // Its key may be newer than ours, so that nobody is guessing.
+    if (keys === "cooling_down" && sort.isOnce) throw unavailable(details.no_keys);
+    if (keys === "unknown_key" || keys === "cooling_down") throw sort.refuse(details.unknown_key, true);
     if (keys === "unavailable") throw unavailable(details.no_keys);
     try {
       const { payload } = await jwtVerify(token, keys, {

@@ -11,7 +11,7 @@ import type { Fanout } from "./fanout.ts";
 import { largestMessageBytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
-import { forgetHandshake, type Sessions } from "./sessions.ts";
+import { cut, forgetHandshake, type Sessions } from "./sessions.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 
 export interface GatewayNeeds {
@@ -124,6 +124,8 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     const admitted = judge(socket.handshake.auth);
     if (typeof admitted === "string") {
       needs.on.refused(admitted, session.address);
+      // Socket.IO's own timeout waits until the refusal was fetched.
+      cutLater(session.engine);
       return next(Object.assign(new Error(refusals[admitted]), { data: { code: admitted } }));
     }
     session.admitted = admitted;
@@ -191,10 +193,14 @@ export function createGateway(needs: GatewayNeeds): Gateway {
       needs.on.disconnected(connection, reason);
       // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
       // (One whose engine has ended, the common case, must not stay in memory for a timer.)
-      if (conn.readyState !== "closed") setTimeout(() => conn.close(), limits.connectTimeout_ms).unref();
+      cutLater(conn);
     });
     needs.on.connected(connection, resumption);
     expiry.start();
+  }
+
+  function cutLater(conn: EngineSocket): void {
+    if (conn.readyState !== "closed") setTimeout(() => cut(conn), limits.connectTimeout_ms).unref();
   }
 
   function leave(connection: Connection): void {

@@ -92,7 +92,7 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
 
   /**
    * Not the newest is refused: a flood that has filled all places would keep everybody out. A good client authenticates
-   * within a round trip, long before its turn comes to make way.
+   * soon, long before its turn comes to make way.
    */
   function makeRoom(): void {
     if (strangers.size <= limits.unauthenticated) return;
@@ -100,7 +100,7 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
     if (oldest === undefined) return;
     onLimited("max_unauthenticated");
     forgetStranger(oldest);
-    oldest.engine.close();
+    cut(oldest.engine);
   }
 
   function forgetStranger(session: Session): void {
@@ -119,6 +119,14 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
       return strangers.size;
     },
   };
+}
+
+/**
+ * Ends an engine connection now. Its own `close` waits until what is buffered was fetched: a client that never polls again
+ * would keep its place until the heartbeat, a minute long, and count for nothing but `max_connections`.
+ */
+export function cut(engine: EngineSocket): void {
+  engine.transport.close();
 }
 
 /** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */

@@ -64,9 +64,13 @@ export interface Router<Socket> {
 export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket> {
   const routes = new Map(Object.entries(needs.routes));
   const underWay = new Set<Promise<Response>>();
+  let isEnding = false;
 
   async function idle(): Promise<void> {
-    while (underWay.size > 0) await Promise.allSettled(underWay);
+    // Once: Bun goes on reading from connections that are open, and whoever always has a request under way on one of them
+    // would keep a process that is to end, and its journal, for ever.
+    isEnding = true;
+    await Promise.allSettled(underWay);
   }
 
   async function answer(req: Request, server: Bun.Server<Socket>): Promise<Response> {
@@ -132,6 +136,7 @@ export function createRouter<Socket>(needs: RouterNeeds<Socket>): Router<Socket>
 
   async function dispatch(route: Route<Socket> | undefined, exchange: Exchange<Socket>): Promise<Response> {
     if (route === undefined) throw new Problem("not_found");
+    if (isEnding && route.any === undefined) throw new Problem("draining", { headers: { Connection: "close" } });
     const { req } = exchange;
     const handler = route.any ?? handlerFor(route, req.method);
     if (handler !== undefined && req.method !== "OPTIONS")

@@ -43,7 +43,7 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
     try {
       const token = await verify(request.token, request.at_ms);
       if (isRepeated(token)) return;
-      const { connections } = await revoke(revokedBy(token));
+      const { connections } = await revoke(revokedBy(token, request.at_ms));
       needs.onLogout(token, connections, request.requestId);
     } catch (error) {
       if (error instanceof Problem && error.code === "unavailable") keep(request, verify);
@@ -73,11 +73,11 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
     return false;
   }
 
-  function revokedBy({ user, session, issuedAt_ms }: LogoutToken): Revoked {
+  function revokedBy({ user, session, issuedAt_ms }: LogoutToken, at_ms: number): Revoked {
     if (session !== null) return { session };
     if (user === null) throw new Error("a logout token has a user or a session");
     // The later one, whichever clock is ahead: what the realm issued before the logout must not pass for newer.
-    return { user, before_ms: Math.max(now(), issuedAt_ms) };
+    return { user, before_ms: Math.max(at_ms, issuedAt_ms) };
   }
 }
 

@@ -67,6 +67,7 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
       return unsaved.size;
     },
     async stop() {
+      clearTimeout(timer);
       await retry();
       clearTimeout(timer);
       return [...unsaved];

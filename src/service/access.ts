@@ -104,7 +104,7 @@ export function createAccess(
   const objection = (admitted: Admitted) => current.grantors.objection(admitted);
 
   function endingOf(admitted: Admitted): ClosingCode | undefined {
-    if (revocations.isRevoked(admitted)) return "revoked";
+    if (revocations.isRevoked(admitted) || !knows(admitted.channel)) return "revoked";
     const code = objection(admitted);
     if (code === undefined) return undefined;
     // Who comes back with a new token may be granted it again; for the others there is nothing to come back for.

@@ -1,4 +1,5 @@
 import { items, valueOf } from "./items.ts";
+import { realmsOf } from "./realms.ts";
 import type { Settings } from "./schema.ts";
 
 /** What a running service takes on. */
@@ -23,6 +24,15 @@ function withoutRules({ keycloak }: Settings): unknown[] {
 
 /** What would be an accident: a file that is half written is mostly good TOML, and opens or closes everything. */
 export function refusedByReload(before: Settings, after: Settings): string[] {
-  if (before.channels === undefined || after.channels !== undefined) return [];
-  return ["channels cannot be taken away by a reload: every channel would be open to every user. Restart the service"];
+  const problems: string[] = [];
+  if (before.channels !== undefined && after.channels === undefined) {
+    problems.push(
+      "channels cannot be taken away by a reload: every channel would be open to every user. Restart for it",
+    );
+  }
+  const issuersOf = (settings: Settings) => realmsOf(settings).map(({ name, issuer }) => `${name} ${issuer}`);
+  if (!Bun.deepEquals(issuersOf(before), issuersOf(after))) {
+    problems.push("the realms (keycloak.issuer, keycloak.realms) cannot be changed by a reload. Restart for it");
+  }
+  return problems;
 }
