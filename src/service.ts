@@ -102,6 +102,7 @@ export async function startService(
   const tidying = setInterval(() => {
     store.tidy();
     access.revocations.tidy();
+    if (access.hasEnded()) connections.endRevoked();
   }, tidy_ms);
 
   return {

@@ -226,11 +226,15 @@ describe("SIGHUP", () => {
     }
   });
 
-  test("a WS token that is given an end in the past ends what was issued through it", async () => {
+  test.each([
+    ["in the past", -1000],
+    ["soon", 1000],
+  ])("a WS token that is given an end %s ends then what was issued through it", async (_, in_ms) => {
     const { url, reload } = await setUp(both);
     const { socket } = await connected(url, "alice", "msf", { token: (await authorize(url, "", tokens.front)).token });
     const closing = next(socket, "closing");
-    await reload(both.replace(tokens.front, `${tokens.front}"\nexpires_at = "2020-01-01T00:00:00Z`));
+    const end = new Date(Date.now() + in_ms).toISOString();
+    await reload(both.replace(tokens.front, `${tokens.front}"\nexpires_at = "${end}`));
     expect(await closing).toEqual({ code: "revoked", reconnect: false });
   });
 

@@ -33,6 +33,8 @@ export interface Access {
   readonly realms: () => readonly { readonly name: string; readonly age_seconds: number | undefined }[];
   /** API keys, WS tokens, `require_bound_tokens` and channel rules as they are now. All else stays as it was at the start. */
   reload(settings: Settings): void;
+  /** Whether a WS token has ended since it was last asked: what was issued before that was known may live on. */
+  hasEnded(): boolean;
   start(): void;
   stop(): void;
 }
@@ -86,6 +88,7 @@ export function createAccess(
       grantors: createGrantors(grantorsIn(given), { secrets: [first, ...others], now }),
       knows: (channel: Channel) => channels?.has(channel) ?? true,
       requiresBoundTokens: given.require_bound_tokens,
+      ends_ms: given.ws_tokens.flatMap(({ expires_at }) => (expires_at === undefined ? [] : [expires_at.getTime()])),
       rules: new Map(realmsOf(given).map(({ issuer, channels: own }) => [issuer, own])),
     };
   }
@@ -152,6 +155,12 @@ export function createAccess(
         age_seconds: fetchedAt_ms === undefined ? undefined : (now() - fetchedAt_ms) / 1000,
       })),
     reload: (given) => void (current = configure(given)),
+    hasEnded() {
+      const left_ms = current.ends_ms.filter((end_ms) => end_ms > now());
+      const some = left_ms.length < current.ends_ms.length;
+      current.ends_ms = left_ms;
+      return some;
+    },
     start: () => realms?.start(),
     stop: () => realms?.stop(),
   };
