@@ -54,7 +54,8 @@ export async function stopFloods(): Promise<void> {
 }
 
 function startPeer(job: Job) {
-  const command = [process.execPath, join(import.meta.dir, "flood-peer.ts"), JSON.stringify(job)];
+  // Whoever floods has machines of his own: his work must not take time from the service that is watched.
+  const command = ["nice", "-n", "15", process.execPath, join(import.meta.dir, "flood-peer.ts"), JSON.stringify(job)];
   // Ends by itself when its standard input does, so with this process at the latest.
   const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
   running.add(child);
