@@ -59,7 +59,7 @@ function variablesOf(item: Item): readonly string[] {
 }
 
 function fallbackOf({ fallback }: Item): string {
-  return fallback === undefined || (Array.isArray(fallback) && fallback.length === 0) ? "none" : textOf(fallback);
+  return fallback === undefined || textOf(fallback) === "" ? "none" : textOf(fallback);
 }
 
 function aligned(rows: readonly (readonly string[])[]): string[][] {
