@@ -11,7 +11,7 @@ import type { Fanout } from "./fanout.ts";
 import { largestMessageBytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import type { Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
-import { cut, forgetHandshake, type Sessions } from "./sessions.ts";
+import { endLater, forgetHandshake, type Sessions } from "./sessions.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 
 export interface GatewayNeeds {
@@ -125,7 +125,7 @@ export function createGateway(needs: GatewayNeeds): Gateway {
     if (typeof admitted === "string") {
       needs.on.refused(admitted, session.address);
       // Socket.IO's own timeout waits until the refusal was fetched.
-      cutLater(session.engine);
+      endLater(session.engine, limits.connectTimeout_ms);
       return next(Object.assign(new Error(refusals[admitted]), { data: { code: admitted } }));
     }
     session.admitted = admitted;
@@ -193,14 +193,10 @@ export function createGateway(needs: GatewayNeeds): Gateway {
       needs.on.disconnected(connection, reason);
       // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
       // (One whose engine has ended, the common case, must not stay in memory for a timer.)
-      cutLater(conn);
+      endLater(conn, limits.connectTimeout_ms);
     });
     needs.on.connected(connection, resumption);
     expiry.start();
-  }
-
-  function cutLater(conn: EngineSocket): void {
-    if (conn.readyState !== "closed") setTimeout(() => cut(conn), limits.connectTimeout_ms).unref();
   }
 
   function leave(connection: Connection): void {

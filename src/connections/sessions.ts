@@ -125,8 +125,18 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
  * Ends an engine connection now. Its own `close` waits until what is buffered was fetched: a client that never polls again
  * would keep its place until the heartbeat, a minute long, and count for nothing but `max_connections`.
  */
-export function cut(engine: EngineSocket): void {
+function cut(engine: EngineSocket): void {
   engine.transport.close();
+}
+
+/** As Socket.IO ends who sends no CONNECT. Who has not fetched what waits for him by as long again gets it no more. */
+export function endLater(engine: EngineSocket, after_ms: number): void {
+  if (engine.readyState === "closed") return;
+  const end = () => {
+    engine.close();
+    if (engine.readyState !== "closed") setTimeout(() => cut(engine), after_ms).unref();
+  };
+  setTimeout(end, after_ms).unref();
 }
 
 /** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */
