@@ -246,7 +246,7 @@ describe("a request for a logout", () => {
     await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${unknown}` } });
     await realm.rotate();
     const body = new URLSearchParams({ logout_token: await realm.mintLogout({ sid: undefined }) });
-    await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST", body }), "unavailable");
+    await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST", body }), "logout_token_invalid");
     clock.move(31_000);
     expect(await end).toEqual(revoked);
   }, 15_000);

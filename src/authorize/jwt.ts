@@ -9,8 +9,6 @@ export interface Sort {
   readonly typ: RegExp;
   /** One of these has to be in `aud`; undefined: not judged. */
   readonly audience: readonly string[] | undefined;
-  /** It is not sent again: one that names an unknown key is not refused before that key was looked for. */
-  readonly isOnce: boolean;
   /** `genuine`: the realm did sign it, or may have. */
   readonly refuse: (detail: string, genuine?: boolean) => Problem;
   readonly details: {
@@ -63,8 +61,8 @@ export function createJwtVerifier({
   return async function verify(token, sort, at_ms = now()) {
     const keys = await find(keyIdOf(token, sort));
     // Its key may be newer than ours, so that nobody is guessing.
-    if (keys === "cooling_down" && sort.isOnce) throw unavailable(details.no_keys);
-    if (keys === "unknown_key" || keys === "cooling_down") throw sort.refuse(details.unknown_key, true);
+    if (keys === "unknown_key") throw sort.refuse(details.unknown_key, true);
+    if (keys === "cooling_down") throw notYet(sort.refuse(details.unknown_key, true));
     if (keys === "unavailable") throw unavailable(details.no_keys);
     try {
       const { payload } = await jwtVerify(token, keys, {
@@ -117,6 +115,11 @@ function decode(token: string): { header: unknown; payload: JWTPayload } | undef
   } catch {
     return undefined;
   }
+}
+
+/** Refused, and not 503: anybody can name a key that there is not. */
+function notYet({ code, extras }: Problem): Problem {
+  return new Problem(code, { ...extras, mayPass: true });
 }
 
 function unavailable(detail: string): Problem {

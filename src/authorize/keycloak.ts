@@ -89,7 +89,6 @@ export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}):
     // RFC 8725 section 3.11: `application/` may be left out, and case does not count.
     typ: /^(application\/)?(at\+)?jwt$/i,
     audience: [realm.audience],
-    isOnce: false,
     refuse: refusal,
     details: {
       header: details.header,

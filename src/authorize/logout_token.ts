@@ -50,7 +50,6 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_
   const sort: Sort = {
     typ: /^(application\/)?(logout\+)?jwt$/i,
     audience: accepted.length > 0 ? accepted : undefined,
-    isOnce: true,
     refuse: refusal,
     details: {
       header: details.header,

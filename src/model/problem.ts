@@ -46,6 +46,8 @@ export interface ProblemExtras {
   readonly headers?: Readonly<Record<string, string>>;
   /** False: nobody is guessing. There is no credential at all, or it is genuine and refused all the same, as expired for example. */
   readonly guess?: boolean;
+  /** The same may be accepted a little later: its key was not looked for yet. */
+  readonly mayPass?: boolean;
   /** More members of the problem object (RFC 9457 section 3.2). */
   readonly members?: Readonly<Record<string, unknown>>;
 }

@@ -23,6 +23,8 @@ interface Request {
 const mostRemembered = 100_000;
 /** Of at most 16 KiB each, and anybody's: nothing is known of them yet. */
 const mostWaiting = 1000;
+/** By then every key that there was when it came has been looked for: twice the cool-down between two looks. */
+const untilLookedFor_ms = 60_000;
 
 /**
  * `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0). A `sid` ends that Keycloak session; without one, `sub`
@@ -46,14 +48,15 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
       const { connections } = await revoke(revokedBy(token, request.at_ms));
       needs.onLogout(token, connections, request.requestId);
     } catch (error) {
-      if (error instanceof Problem && error.code === "unavailable") keep(request, verify);
+      if (error instanceof Problem && error.code === "unavailable") keep(request, verify, needs.longest_ms);
+      else if (error instanceof Problem && error.extras.mayPass === true) keep(request, verify, untilLookedFor_ms);
       throw error;
     }
   }
 
   /** Keycloak sends a logout once, whatever the answer: one that cannot be verified now is kept until it can. */
-  function keep(request: Request, verify: NonNullable<LogoutNeeds["verify"]>): void {
-    if (waiting >= mostWaiting || now() - request.at_ms > needs.longest_ms) return;
+  function keep(request: Request, verify: NonNullable<LogoutNeeds["verify"]>, atMost_ms: number): void {
+    if (waiting >= mostWaiting || now() - request.at_ms > atMost_ms) return;
     waiting++;
     const timer = setTimeout(() => {
       waiting--;
