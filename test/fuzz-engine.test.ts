@@ -4,7 +4,7 @@ import { createConnection } from "node:net";
 import { binary } from "./support/binary.ts";
 import { base64url, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
 import { encodeFrame, enginePacket, flawOfFrames, flawOfPacket, message, oddFrame } from "./support/fuzz-packets.ts";
-import { addressOf, flawOf, fuzz, rounds, round_ms, target } from "./support/fuzz.ts";
+import { addressOf, flawOf, fuzz, limit_ms, target } from "./support/fuzz.ts";
 import {
   below,
   chance,
@@ -155,7 +155,7 @@ test(
     });
     await expectEmpty();
   },
-  rounds * round_ms,
+  limit_ms,
 );
 
 /** One thing that a page does, or that somebody else does who has its sid. */
@@ -268,7 +268,7 @@ test(
     expect([...statuses]).toEqual(expect.arrayContaining([200, 400]));
     await expectEmpty();
   },
-  rounds * round_ms,
+  limit_ms,
 );
 
 /** The session may be gone, or have moved already: then it is refused as any request is. */

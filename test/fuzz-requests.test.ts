@@ -2,7 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { createPublicKey, KeyObject, sign as signWith, verify as verifyWith } from "node:crypto";
 import { binary } from "./support/binary.ts";
 import { encode, mutateDraft, type Draft, type Sent } from "./support/fuzz-request.ts";
-import { addressOf, flawOf, fuzz, rounds, round_ms, secret, target } from "./support/fuzz.ts";
+import { addressOf, flawOf, fuzz, limit_ms, secret, target } from "./support/fuzz.ts";
 import { base64url, jwtOf, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
 import * as mutations from "./support/mutations.ts";
 import { below, chance, membersOf, mutateText, objectOf, times } from "./support/mutations.ts";
@@ -155,7 +155,7 @@ async function realmOf() {
   return { env: { AMPER_KEYCLOAK_ISSUER: realm.issuer }, valid, odd, hasSigned };
 }
 
-test("notifications, and what is none", () => storm(notifications, 2000), rounds * round_ms);
+test("notifications, and what is none", () => storm(notifications, 2000), limit_ms);
 
 test(
   "authorizations, and what is none",
@@ -184,7 +184,7 @@ test(
       2000,
     );
   },
-  rounds * round_ms,
+  limit_ms,
 );
 
 test(
@@ -220,7 +220,7 @@ test(
       2000,
     );
   },
-  rounds * round_ms,
+  limit_ms,
 );
 
 /** Without white space, which does no harm in a signature, and is none of what was signed. */

@@ -8,10 +8,12 @@ import { metric, noSessions, until, type Answer } from "./raw.ts";
 import { apiKey, wsToken } from "./service.ts";
 
 /** How many rounds, each with a seed of its own. The long form: FUZZ_ROUNDS=100 bun test test/fuzz */
-export const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 1);
+const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 1);
 
 /** What a round may take at most. */
-export const round_ms = 30_000;
+const round_ms = 20_000;
+/** And all of them, with the start of the executable. */
+export const limit_ms = rounds * round_ms + 10_000;
 
 /** Stands in what must never be logged or told to others: messages, packets, queries, tokens. */
 export const secret = "never-to-be-logged";
@@ -51,16 +53,26 @@ export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fu
         if (flaw !== null) flaws.push(`case ${i}: ${flaw}\n  sent: ${show(one).slice(0, 4000)}`);
       }
     };
-    try {
+    const round = async () => {
       await Promise.all(Array.from({ length: atOnce }, worker));
       await afterRound();
+    };
+    try {
+      await inTime(round());
     } catch (error) {
-      flaws.push(error instanceof Error ? `after the round: ${error.message}` : String(error));
+      flaws.push(error instanceof Error ? `the round: ${error.message}` : String(error));
     }
     if (flaws.length > 0) {
       throw new Error(`SEED=${seed} repeats it: ${flaws.length} of ${cases} cases\n${flaws.slice(0, 5).join("\n")}`);
     }
   }
+}
+
+/** One that hangs has to tell its seed, too. */
+async function inTime(round: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(() => late.reject(new Error(`not over within ${round_ms} ms`)), round_ms);
+  await Promise.race([round, late.promise]).finally(() => clearTimeout(timer));
 }
 
 const Problem = v.strictObject({
