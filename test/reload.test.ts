@@ -185,6 +185,13 @@ describe("SIGHUP", () => {
     await expectProblem(await post(url, { API_KEY: keys.orders, msg: 1, channel: "b2b" }), "channel_forbidden");
   });
 
+  test("channels that a reload has brought cannot be lost by the next one", async () => {
+    const { url, reload } = await setUp(both);
+    await reload(`${both}[channels.msf]\n`);
+    expect(await reload(both, /"settings not reloaded"/)).toContain("channels");
+    await expectProblem(await post(url, { API_KEY: keys.orders, msg: 1, channel: "b2b" }), "channel_forbidden");
+  });
+
   test("realms cannot be changed: a file that lost them would throw out all of their users", async () => {
     const keycloak = `[keycloak]\nissuer = "http://127.0.0.1:9/realms/amper"\n`;
     const { url, reload } = await setUp(both + keycloak);

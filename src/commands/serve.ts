@@ -38,35 +38,45 @@ export async function serve(args: readonly string[]): Promise<number> {
   for (const warning of loaded.warnings) log.warn("settings", { warning });
   catchCrashes(log);
   let service: Service | undefined;
+  let inForce = settings;
   let isAsked = false;
   // From now on, because what it does by default is to end the process, even one that still waits for the journal.
   process.on("SIGHUP", () => {
     if (service === undefined) isAsked = true;
-    else reload(service, settings, load(), log);
+    else inForce = reload(service, { started: settings, inForce }, load(), log);
   });
   try {
     service = await startService(settings, { log });
   } catch (error) {
     return fail([explain(error, settings)]);
   }
-  if (isAsked) reload(service, settings, load(), log);
+  if (isAsked) inForce = reload(service, { started: settings, inForce }, load(), log);
   log.info("listening", { url: service.url, version });
   if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
   return untilStopped(service, log);
 }
 
-/** Takes on the file's keys, tokens and channel rules. With a mistake in it, everything stays as it is. */
-function reload(service: Service, started: Settings, loaded: Loaded, log: Log): void {
+/**
+ * Takes on the file's keys, tokens and channel rules, and returns what is in force then. With a mistake in it, everything
+ * stays as it is.
+ */
+function reload(
+  service: Service,
+  { started, inForce }: { readonly started: Settings; readonly inForce: Settings },
+  loaded: Loaded,
+  log: Log,
+): Settings {
   const problems = loaded.ok
-    ? [...missing(loaded.settings), ...refusedByReload(started, loaded.settings)]
+    ? [...missing(loaded.settings), ...refusedByReload(inForce, loaded.settings)]
     : loaded.problems;
   for (const problem of problems) log.error("settings not reloaded", { problem });
-  if (!loaded.ok || problems.length > 0) return;
+  if (!loaded.ok || problems.length > 0) return inForce;
   for (const warning of loaded.warnings) log.warn("settings", { warning });
   const connections = service.reload(loaded.settings);
   log.info("settings reloaded", { connections });
   const others = changedBeyondReload(started, loaded.settings);
   if (others.length > 0) log.warn("settings that need a restart have changed", { settings: others.join(" ") });
+  return loaded.settings;
 }
 
 function untilStopped(service: Service, log: Log): Promise<number> {
