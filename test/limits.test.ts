@@ -116,6 +116,20 @@ describe("failed authentications", () => {
     }
   });
 
+  test("are none with a key or a WS token that has expired: the good one in its place must not be locked out", async () => {
+    const end = `expires_at = "2020-01-01T00:00:00Z"`;
+    const toml = `[api_keys]\nold = { key = "old-key-0123456789", ${end} }\nnew = { key = "${apiKey}" }
+[ws_tokens]\nold = { token = "old-token-0123456789", ${end} }\nnew = { token = "${wsToken}" }`;
+    const { ask, send } = await setUp(limit, toml);
+    for (let i = 0; i < 6; i++) {
+      await expectProblem(await send("old-key-0123456789", "192.0.2.1"), "api_key_invalid");
+      await expectProblem(await ask("old-key-0123456789", "192.0.2.1", "/connections"), "api_key_invalid");
+      await expectProblem(await ask("old-token-0123456789", "192.0.2.1"), "token_invalid");
+    }
+    expect((await send(apiKey, "192.0.2.1")).status).toBe(200);
+    expect((await ask(wsToken, "192.0.2.1")).status).toBe(200);
+  });
+
   test("cannot be hidden behind a forged X-Forwarded-For, nor blamed on another address", async () => {
     const { send } = await setUp(limit);
     for (let i = 0; i < 5; i++) await send("wrong", `203.0.113.${i}, 198.51.100.7, 192.0.2.1`);

@@ -4,7 +4,7 @@ import { Problem } from "../model/problem.ts";
 import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
 import { ruleIds, type Grantors } from "./grantors.ts";
 import type { AccessToken } from "./keycloak.ts";
-import type { Hashed } from "./secrets.ts";
+import type { Hashed, Secrets } from "./secrets.ts";
 import type { Claims, Grant, Tokens } from "./tokens.ts";
 
 /** A WS token of a front service, as configured. */
@@ -29,7 +29,7 @@ export interface Authorization {
 }
 
 export interface AuthorizeNeeds {
-  readonly findWsToken: (secret: string) => WsToken | undefined;
+  readonly wsTokens: Secrets<WsToken>;
   /** Throws `rate_limited`. */
   readonly limitRate: (wsToken: WsToken) => void;
   readonly idOf: Grantors["idOf"];
@@ -59,14 +59,17 @@ export function createAuthorize(needs: AuthorizeNeeds): Authorize {
     if (secret === undefined) {
       throw new Problem("token_invalid", { detail: "Send the header `Authorization: Bearer TOKEN`.", guess: false });
     }
-    const wsToken = needs.findWsToken(secret);
+    const wsToken = needs.wsTokens.find(secret);
     if (wsToken !== undefined) {
       needs.limitRate(wsToken);
       return answer(forFrontService(wsToken, boundTo(query)));
     }
     // Anything that is not three dotted parts was meant to be a WS token.
     if (needs.verifyAccessToken === undefined || secret.split(".").length !== 3) {
-      throw new Problem("token_invalid", { detail: "This is not a WS token of this service, or it has expired." });
+      throw new Problem("token_invalid", {
+        detail: "This is not a WS token of this service, or it has expired.",
+        guess: !needs.wsTokens.hasExpired(secret),
+      });
     }
     return answer(forUser(await needs.verifyAccessToken(secret)));
   };

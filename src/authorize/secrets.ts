@@ -9,20 +9,34 @@ export interface Hashed {
 
 const longestSecret = 1024;
 
+export interface Secrets<T> {
+  find(secret: string): T | undefined;
+  /** It is one that was good: who still sends it is not guessing. */
+  hasExpired(secret: string): boolean;
+}
+
 /**
  * API keys, or WS tokens. Looked up by digest: the time a look-up takes says something about digests, which tell an
  * attacker nothing about secrets, so no comparison has to be constant in time.
  */
-export function createSecrets<T extends Hashed>(
-  entries: readonly T[],
-  now: () => number,
-): (secret: string) => T | undefined {
+export function createSecrets<T extends Hashed>(entries: readonly T[], now: () => number): Secrets<T> {
   const byDigest = new Map(entries.map((entry) => [entry.sha256, entry]));
-  return function find(secret) {
-    if (secret === "" || secret.length > longestSecret) return undefined;
-    const entry = byDigest.get(digest(secret));
-    if (entry?.expires_at !== undefined && entry.expires_at.getTime() <= now()) return undefined;
-    return entry;
+
+  function entryOf(secret: string): T | undefined {
+    return secret === "" || secret.length > longestSecret ? undefined : byDigest.get(digest(secret));
+  }
+
+  const isOver = ({ expires_at }: T) => expires_at !== undefined && expires_at.getTime() <= now();
+
+  return {
+    find(secret) {
+      const entry = entryOf(secret);
+      return entry === undefined || isOver(entry) ? undefined : entry;
+    },
+    hasExpired(secret) {
+      const entry = entryOf(secret);
+      return entry !== undefined && isOver(entry);
+    },
   };
 }
 

@@ -26,7 +26,10 @@ export interface RouteNeeds<Socket> {
     readText: () => Promise<string>;
   }) => Promise<{ readonly receipt: object; readonly replayed: boolean }>;
   readonly socketIo: (req: Request, server: Bun.Server<Socket>, url: URL) => Promise<Response>;
-  readonly findApiKey: (secret: string) => Key | undefined;
+  readonly apiKeys: {
+    find(secret: string): Key | undefined;
+    hasExpired(secret: string): boolean;
+  };
   readonly totals: (within: Channels) => object;
   readonly presence: (user: KeycloakId, within: Channels) => object;
   readonly disconnect: (user: KeycloakId, by: { key: string; id: string }) => Promise<object>;
@@ -97,8 +100,8 @@ export function createRoutes<Socket>(needs: RouteNeeds<Socket>): Record<string, 
   function keyOf(req: Request): Key {
     const secret = headerKey(req.headers);
     if (secret === undefined) throw new Problem("api_key_invalid", { guess: false });
-    const key = needs.findApiKey(secret);
-    if (key === undefined) throw new Problem("api_key_invalid");
+    const key = needs.apiKeys.find(secret);
+    if (key === undefined) throw new Problem("api_key_invalid", { guess: !needs.apiKeys.hasExpired(secret) });
     return key;
   }
 

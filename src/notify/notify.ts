@@ -20,7 +20,10 @@ export interface Appended {
 }
 
 export interface NotifyNeeds {
-  readonly findApiKey: (secret: string) => ApiKey | undefined;
+  readonly apiKeys: {
+    find(secret: string): ApiKey | undefined;
+    hasExpired(secret: string): boolean;
+  };
   /** Throws `rate_limited`. */
   readonly limitRate: (apiKey: ApiKey) => void;
   readonly knows: (channel: Channel) => boolean;
@@ -86,8 +89,9 @@ export function createNotify(needs: NotifyNeeds): (request: NotifyRequest) => Pr
 
   function admit(secret: unknown): ApiKey {
     if (secret === undefined) throw new Problem("api_key_invalid", { guess: false });
-    const apiKey = typeof secret === "string" ? needs.findApiKey(secret) : undefined;
-    if (apiKey === undefined) throw new Problem("api_key_invalid");
+    if (typeof secret !== "string") throw new Problem("api_key_invalid");
+    const apiKey = needs.apiKeys.find(secret);
+    if (apiKey === undefined) throw new Problem("api_key_invalid", { guess: !needs.apiKeys.hasExpired(secret) });
     needs.limitRate(apiKey);
     return apiKey;
   }

@@ -3,7 +3,7 @@ import { createAuthorize, type Authorize } from "../authorize/authorize.ts";
 import { createGrantors, ruleIds, type Grantor, type Terms } from "../authorize/grantors.ts";
 import { createKeycloak, longestAccessToken_seconds } from "../authorize/keycloak.ts";
 import { createRealms, type NamedRealm, type Realms } from "../authorize/realms.ts";
-import { createSecrets } from "../authorize/secrets.ts";
+import { createSecrets, type Secrets } from "../authorize/secrets.ts";
 import { createTokens } from "../authorize/tokens.ts";
 import type { History } from "../journal/journal.ts";
 import type { Admitted } from "../model/grant.ts";
@@ -21,7 +21,7 @@ import type { Limits } from "./limits.ts";
 export interface Access {
   readonly authorize: Authorize;
   readonly admit: Admit;
-  readonly findApiKey: (secret: string) => ApiKey | undefined;
+  readonly apiKeys: Secrets<ApiKey>;
   readonly knows: (channel: Channel) => boolean;
   readonly revocations: Revocations;
   /** What it rests on was taken away: its user or session was revoked, or it would not be granted any more. */
@@ -83,8 +83,8 @@ export function createAccess(
   function configure(given: Settings) {
     const channels = knownChannels(given);
     return {
-      findApiKey: createSecrets(given.api_keys, now),
-      findWsToken: createSecrets(given.ws_tokens, now),
+      apiKeys: createSecrets(given.api_keys, now),
+      wsTokens: createSecrets(given.ws_tokens, now),
       grantors: createGrantors(grantorsIn(given), { secrets: [first, ...others], now }),
       knows: (channel: Channel) => channels?.has(channel) ?? true,
       requiresBoundTokens: given.require_bound_tokens,
@@ -102,7 +102,7 @@ export function createAccess(
     return one && createRealms([one, ...more]);
   }
 
-  const nameOf = (issuer: string) => realmsOf(settings).find((realm) => realm.issuer === issuer)?.name ?? "";
+  const names = new Map(realmsOf(settings).map(({ issuer, name }) => [issuer, name]));
   const knows = (channel: Channel) => current.knows(channel);
   const objection = (admitted: Admitted) => current.grantors.objection(admitted);
 
@@ -127,7 +127,10 @@ export function createAccess(
 
   return {
     authorize: createAuthorize({
-      findWsToken: (secret) => current.findWsToken(secret),
+      wsTokens: {
+        find: (secret) => current.wsTokens.find(secret),
+        hasExpired: (secret) => current.wsTokens.hasExpired(secret),
+      },
       limitRate: options.limits.gate.frontService,
       idOf: (grantor) => current.grantors.idOf(grantor),
       verifyAccessToken: realms?.verify,
@@ -136,14 +139,17 @@ export function createAccess(
       issue: tokens.issue,
       requiresBoundTokens: () => current.requiresBoundTokens,
       onAuthorized(through, user) {
-        const name = "issuer" in through ? `realm ${nameOf(through.issuer)}` : `ws_token ${through.wsToken}`;
+        const name = "issuer" in through ? `realm ${names.get(through.issuer)}` : `ws_token ${through.wsToken}`;
         events.authorized(name, user);
       },
       // One that a reload has taken out has no channel until the restart that ends it, instead of any.
       rulesOf: (issuer) => (current.rules.has(issuer) ? current.rules.get(issuer) : new Map()),
     }),
     admit: createAdmission({ verify: tokens.verify, isRevoked: revocations.isRevoked, objection, knows }),
-    findApiKey: (secret) => current.findApiKey(secret),
+    apiKeys: {
+      find: (secret) => current.apiKeys.find(secret),
+      hasExpired: (secret) => current.apiKeys.hasExpired(secret),
+    },
     knows,
     revocations,
     endingOf,

@@ -45,12 +45,12 @@ export function createHttp(
   const { journal, held } = options.store;
   const { registry, fanout, gateway, sessions } = options.connections;
   const { gate, clientOf } = options.limits;
-  const { findApiKey, knows } = access;
+  const { apiKeys, knows } = access;
   const { metrics_token } = settings;
   const cors = createCors(settings.cors_origins);
 
   const notify = createNotify({
-    findApiKey,
+    apiKeys,
     limitRate: gate.notify,
     knows,
     reserve: held.reserve,
@@ -100,7 +100,7 @@ export function createHttp(
         clientLimits: clientLimits(settings),
         longestPoll_ms: settings.ping_interval_ms + settings.ping_timeout_ms,
       }),
-      findApiKey,
+      apiKeys,
       totals: (within) => totals(registry, within),
       presence: (user, within) => presence(registry, user, within),
       disconnect,
