@@ -17,8 +17,8 @@ const farewell_ms = 1000;
 export interface Service {
   readonly url: string;
   /**
-   * Takes on the API keys, WS tokens and channel rules of these settings, and ends the connections that rest on one that is
-   * gone; tells how many.
+   * Takes on the API keys, WS tokens, `require_bound_tokens` and channel rules of these settings, and ends the connections
+   * that rest on one that is gone or has changed; tells how many.
    */
   reload(settings: Settings): number;
   /**

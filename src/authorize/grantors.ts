@@ -64,9 +64,17 @@ export function ruleIds(rules: Iterable<readonly [Channel, ChannelRule]>): [Chan
   });
 }
 
+/** Asked at each /authorize, for each channel; rules are made once, with the settings. */
+const made = new WeakMap<ChannelRule, string>();
+
 /** As a digest, so that tokens stay short; undefined: nothing. */
-function ruleId({ roles, clients }: ChannelRule): string | undefined {
+function ruleId(rule: ChannelRule): string | undefined {
+  const { roles, clients } = rule;
   if (roles.length === 0 && clients.length === 0) return undefined;
+  const before = made.get(rule);
+  if (before !== undefined) return before;
   const text = JSON.stringify([roles.toSorted(), clients.toSorted()]);
-  return createHash("sha256").update(text).digest("base64url").slice(0, 10);
+  const id = createHash("sha256").update(text).digest("base64url").slice(0, 10);
+  made.set(rule, id);
+  return id;
 }

@@ -67,11 +67,10 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_
   return async function verifyLogout(token, at_ms = now()) {
     const claims = shaped(await verifyJwt(token, sort, at_ms));
     const age_seconds = at_ms / 1000 - claims.iat;
-    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds)
-      throw refusal(details.not_now, true);
+    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds) throw refusal(details.not_now);
     const user = v.safeParse(KeycloakId, claims.sub);
     const session = claims.sid ?? null;
-    if (!user.success && session === null) throw refusal(details.nobody, true);
+    if (!user.success && session === null) throw refusal(details.nobody);
     return {
       issuer,
       user: user.success ? user.output : null,
@@ -84,14 +83,14 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_
 
 function shaped(payload: JWTPayload): v.InferOutput<typeof Claims> {
   // Its mere presence, whatever the value: section 2.4 prohibits it, to tell these tokens from ID tokens.
-  if ("nonce" in payload) throw refusal(details.nonce, true);
+  if ("nonce" in payload) throw refusal(details.nonce);
   const claims = v.safeParse(Claims, payload);
   if (claims.success) return claims.output;
-  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`, true);
+  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`);
 }
 
-export function refusal(detail: string, genuine = false): Problem {
+export function refusal(detail: string): Problem {
   // Section 2.8: the error in the form of RFC 6749 section 5.2, beside our own.
   const members = { error: "invalid_request", error_description: detail };
-  return new Problem("logout_token_invalid", { detail, guess: !genuine, members });
+  return new Problem("logout_token_invalid", { detail, members });
 }

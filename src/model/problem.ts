@@ -52,12 +52,7 @@ export interface ProblemExtras {
   readonly members?: Readonly<Record<string, unknown>>;
 }
 
-const guesses: ReadonlySet<ProblemCode> = new Set([
-  "token_invalid",
-  "api_key_invalid",
-  "metrics_token_invalid",
-  "logout_token_invalid",
-]);
+const guesses: ReadonlySet<ProblemCode> = new Set(["token_invalid", "api_key_invalid", "metrics_token_invalid"]);
 
 export class Problem extends Error {
   override readonly name = "Problem";

@@ -1,13 +1,8 @@
 import type { Target } from "../model/entry.ts";
+import type { LogoutToken } from "../model/grant.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import type { Log } from "./log.ts";
 import { kindOf, type Metrics } from "./metrics.ts";
-
-interface LoggedOut {
-  readonly issuer: string;
-  readonly user: KeycloakId | null;
-  readonly session: string | null;
-}
 
 interface Who {
   readonly user: KeycloakId;
@@ -73,7 +68,7 @@ export function createEvents(log: Log, metrics: () => Metrics) {
         metrics().revoked("operator");
         log.info("user revoked", { keycloakID: user, connections, key: by.key, requestId: by.id });
       },
-      loggedOut({ issuer, user, session }: LoggedOut, connections: number, requestId: string) {
+      loggedOut({ issuer, user, session }: LogoutToken, connections: number, requestId: string) {
         metrics().revoked(session === null ? "user_logout" : "session_logout");
         log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
       },

@@ -95,5 +95,5 @@ function tokenIn(body: string): string {
   if (token !== undefined && token !== "" && others.length === 0) return token;
   const detail = "Send one `logout_token` in a form (application/x-www-form-urlencoded).";
   const members = { error: "invalid_request", error_description: detail };
-  throw new Problem("logout_token_invalid", { detail, guess: false, members });
+  throw new Problem("logout_token_invalid", { detail, members });
 }
