@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createMemoryJournal } from "../src/journal/memory.ts";
 import { openSqliteJournal } from "../src/journal/sqlite.ts";
-import { journalSuite, keep } from "./support/journal-suite.ts";
+import { journalSuite, keep, quiet } from "./support/journal-suite.ts";
 
 journalSuite("memory:", {
   makePlace: () => ({ open: async (now) => createMemoryJournal({ now }) }),
@@ -17,8 +17,10 @@ for (const sync of ["normal", "full"] as const) {
     makePlace() {
       const folder = mkdtempSync(join(tmpdir(), "amper-channels-journal-"));
       folders.push(folder);
-      const common = { ...keep, sync, takeover_seconds: 0, onWaiting() {}, onHealth() {}, onCommit() {} };
-      return { open: (now) => openSqliteJournal({ path: join(folder, "journal.db"), now, ...common }) };
+      const settings = { journal_sync: sync, takeover_seconds: 0, journal_window_seconds: keep.window_ms / 1000 };
+      const { revocations_ms } = keep;
+      const path = join(folder, "journal.db");
+      return { open: (now) => openSqliteJournal(path, settings, { revocations_ms, events: quiet, now }) };
     },
   });
   // After the suite's own, which closes the journals.

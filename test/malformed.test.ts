@@ -52,8 +52,7 @@ const bare = new Set([400, 413, 426, 431, 505]);
 function flawOf({ status, headers, body }: Answer, hasBody = true): string | null {
   if (status < 400) return null;
   if (!headers.has("x-request-id")) return bare.has(status) && body === "" ? null : `a bare ${status}: ${body}`;
-  // 501 is said of what a later version brings, and of nothing else.
-  if (status >= 500 && status !== problems.not_available.status) return `${status}: ${body}`;
+  if (status >= 500) return `${status}: ${body}`;
   if (headers.get("content-type") !== "application/problem+json") return `not a problem: ${status} ${body}`;
   if (!hasBody) return null;
   const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Problem), body);

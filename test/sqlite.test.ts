@@ -15,13 +15,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CannotOpen } from "../src/journal/cannot-open.ts";
 import type { Journal } from "../src/journal/journal.ts";
-import { openSqliteJournal, type SqliteOptions } from "../src/journal/sqlite.ts";
+import { openSqliteJournal, type SqliteNeeds } from "../src/journal/sqlite.ts";
 import { createWindow } from "../src/journal/window.ts";
 import { partsOf } from "../src/model/cursor.ts";
 import type { Service } from "../src/service.ts";
 import { closePages, connected, next, notify, post } from "./support/client.ts";
 import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
-import { alice, bob, jsonOf, keep, msf, notification, problemOf, record, revocation } from "./support/journal-suite.ts";
+import {
+  alice,
+  bob,
+  jsonOf,
+  keep,
+  msf,
+  notification,
+  problemOf,
+  quiet,
+  record,
+  revocation,
+} from "./support/journal-suite.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
 import { createClock } from "./support/realm.ts";
@@ -61,17 +72,26 @@ function newPath(): string {
   return join(folder(), "journal.db");
 }
 
-async function open(path: string, options: Partial<SqliteOptions> = {}): Promise<Journal> {
-  const journal = await openSqliteJournal({
-    ...keep,
-    path,
-    sync: "normal",
-    takeover_seconds: 0,
-    now: Date.now,
-    onWaiting() {},
-    onHealth() {},
-    onCommit() {},
-    ...options,
+/** Keeps why the journal fails, and undefined when it recovers. */
+function healthInto(reasons: (string | undefined)[]): Pick<SqliteNeeds["events"], "failed" | "recovered"> {
+  return { failed: (reason) => void reasons.push(reason), recovered: () => void reasons.push(undefined) };
+}
+
+interface OpenOptions {
+  readonly takeover_seconds?: number;
+  readonly window_ms?: number;
+  readonly revocations_ms?: number;
+  readonly now?: () => number;
+  readonly events?: Partial<SqliteNeeds["events"]>;
+}
+
+async function open(path: string, options: OpenOptions = {}): Promise<Journal> {
+  const { takeover_seconds = 0, now = Date.now, window_ms, revocations_ms } = { ...keep, ...options };
+  const settings = { journal_sync: "normal", takeover_seconds, journal_window_seconds: window_ms / 1000 } as const;
+  const journal = await openSqliteJournal(path, settings, {
+    revocations_ms,
+    now,
+    events: { ...quiet, ...options.events },
   });
   journals.add(journal);
   return journal;
@@ -105,10 +125,10 @@ function edit(path: string, ...statements: string[]): void {
 function spawn(path: string, then: string) {
   const code = `
     import { openSqliteJournal } from ${JSON.stringify(join(root, "src/journal/sqlite.ts"))};
-    const journal = await openSqliteJournal({
-      path: ${JSON.stringify(path)}, sync: "normal", takeover_seconds: 20, ...${JSON.stringify(keep)}, now: Date.now,
-      onWaiting() {}, onHealth() {}, onCommit() {},
-    });
+    const settings = { journal_sync: "normal", takeover_seconds: 20, journal_window_seconds: ${keep.window_ms / 1000} };
+    const events = { waiting() {}, failed() {}, recovered() {}, committed() {} };
+    const needs = { revocations_ms: ${keep.revocations_ms}, now: Date.now, events };
+    const journal = await openSqliteJournal(${JSON.stringify(path)}, settings, needs);
     journal.follow(() => ({ connections: 0, offline: [] }));
     const append = (msg) => journal.append({ kind: "notification", target: { channels: ["msf"] }, json: JSON.stringify(msg), ttl_seconds: 0 });
     const print = (line) => process.stdout.write(line + "\\n");
@@ -368,7 +388,9 @@ describe("the owner", () => {
     };
     let looks = 0;
     const now = () => (looks++, clock.now());
-    const second = open(path, { takeover_seconds: 30, now, onWaiting }).catch((error: unknown) => error);
+    const second = open(path, { takeover_seconds: 30, now, events: { waiting: onWaiting } }).catch(
+      (error: unknown) => error,
+    );
     await waiting.promise;
     clock.move(29_999);
     // It tries again and again, and does not end before its time.
@@ -396,7 +418,7 @@ describe("the owner", () => {
     const first = spawn(path, `print((await append("from the first")).cursor);\n${closeWhenTold}`);
     await until(() => first.lines.length === 2);
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, onWaiting: waiting.resolve });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: () => waiting.resolve() } });
     expect(await waiting.promise).toContain(`process ${first.pid}`);
     first.tell("close");
     const { history } = await second;
@@ -422,7 +444,7 @@ describe("the owner", () => {
 
   test("a close is the end: what its last entry sets off is refused, and nothing touches the file any more", async () => {
     const reasons: (string | undefined)[] = [];
-    const journal = await open(newPath(), { onHealth: (reason) => reasons.push(reason) });
+    const journal = await open(newPath(), { events: healthInto(reasons) });
     const inner: Promise<string>[] = [];
     journal.follow(({ sequence }) => {
       journal.release(alice, [sequence]);
@@ -460,7 +482,7 @@ describe("the owner", () => {
     const first = spawn(path, closeWhenTold);
     await first.printed("open");
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, onWaiting: waiting.resolve });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: () => waiting.resolve() } });
     await waiting.promise;
     await first.kill();
     expect((await second).history.epochs).toHaveLength(2);
@@ -503,9 +525,11 @@ describe("what was accepted", () => {
   test("in one tick is committed in one transaction", async () => {
     const commits: number[] = [];
     const journal = await open(newPath(), {
-      onCommit(seconds, entries) {
-        expect(seconds).toBeGreaterThanOrEqual(0);
-        commits.push(entries);
+      events: {
+        committed(seconds, entries) {
+          expect(seconds).toBeGreaterThanOrEqual(0);
+          commits.push(entries);
+        },
       },
     });
     record(journal);
@@ -537,8 +561,8 @@ describe("what was accepted", () => {
       record(journal);
     }
     const { epochs, trimmedTo, entries } = journal.history;
-    const window = createWindow({ seconds: 300, bytes: 1e6, now: Date.now, epochs, trimmedTo });
-    for (const entry of entries) window.add(entry);
+    const sizes = { journal_window_seconds: 300, journal_window_bytes: 1e6 };
+    const window = createWindow(sizes, { epochs, trimmedTo, entries }, Date.now);
     for (const [sequence, cursor] of cursors.entries()) {
       // A cursor is its own proof, to us as to a client.
       const given = entries.find((entry) => entry.sequence === sequence)?.cursor;
@@ -563,8 +587,8 @@ describe("what was accepted", () => {
     first.trim(0);
     await first.close();
     const { history } = await open(path, options);
-    const window = createWindow({ seconds: 600, bytes: 1e6, now: clock.now, ...history });
-    for (const entry of history.entries) window.add(entry);
+    const sizes = { journal_window_seconds: 600, journal_window_bytes: 1e6 };
+    const window = createWindow(sizes, history, clock.now);
     expect(window.locate(window.head())).toBe(2);
   });
 });
@@ -676,7 +700,7 @@ describe.skipIf(!canMount())("a full disk", () => {
   test("refuses as `unavailable`, says so, has nothing half-written, and heals by itself without a gap", async () => {
     const path = emptyDisk();
     const reasons: (string | undefined)[] = [];
-    const options = { onHealth: (reason: string | undefined) => reasons.push(reason) };
+    const options = { events: healthInto(reasons) };
     const journal = await open(join(path, "journal.db"), options);
     const entries = record(journal);
     const memo = { scope: "s", key: "k", fingerprint: "f" };

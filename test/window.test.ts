@@ -2,18 +2,29 @@ import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
 import { randomEpoch } from "../src/journal/epoch.ts";
 import type { Epoch } from "../src/journal/journal.ts";
-import { createWindow, type Window, type WindowOptions } from "../src/journal/window.ts";
+import { createWindow, type Window } from "../src/journal/window.ts";
 import { cursorAt, type Cursor } from "../src/model/cursor.ts";
 import type { Draft, Entry, NotificationEntry, Target } from "../src/model/entry.ts";
 import { Channel, KeycloakId } from "../src/model/names.ts";
 import { alice, b2b, bob, msf, notification, revocation } from "./support/journal-suite.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
 
-const roomy = { seconds: 300, bytes: 1e9, now: () => 0, trimmedTo: 0 } as const;
+interface WindowOptions {
+  readonly seconds?: number;
+  readonly bytes?: number;
+  readonly now?: () => number;
+  readonly trimmedTo?: number;
+}
 const noLimit = Infinity;
 
-function windowOf(epochs: readonly [epoch: string, first: number][], options: Partial<WindowOptions> = {}): Window {
-  return createWindow({ ...roomy, epochs: epochs.map(([epoch, first]) => ({ epoch, first })), ...options });
+function windowOf(epochs: readonly [epoch: string, first: number][], options: WindowOptions = {}): Window {
+  const { seconds = 300, bytes = 1e9, now = () => 0, trimmedTo = 0 } = options;
+  const settings = { journal_window_seconds: seconds, journal_window_bytes: bytes };
+  return createWindow(
+    settings,
+    { epochs: epochs.map(([epoch, first]) => ({ epoch, first })), trimmedTo, entries: [] },
+    now,
+  );
 }
 
 function entryOf(draft: Draft, sequence: number, epoch = "e1", time_ms = 0): Entry {
@@ -418,9 +429,8 @@ test("whatever is appended, trimmed, restarted and rewound, the window answers a
   const reload = (): Window => {
     const { seconds, bytes } = model.limits;
     const { epochs, trimmedTo } = model;
-    const loaded = createWindow({ seconds, bytes, now: () => model.now_ms, epochs, trimmedTo });
-    for (const entry of model.kept()) loaded.add(entry);
-    return loaded;
+    const settings = { journal_window_seconds: seconds, journal_window_bytes: bytes };
+    return createWindow(settings, { epochs, trimmedTo, entries: model.kept() }, () => model.now_ms);
   };
   let window = reload();
   let copies: Life[] = [];

@@ -1,5 +1,8 @@
 import { createLocalJWKSet, type LocalJWKSet } from "jose";
 import * as v from "valibot";
+import { readAtMost } from "../limits/read.ts";
+import type { Check } from "../model/check.ts";
+import type { JwksEvent } from "../observe/access-events.ts";
 
 /** Why a fetch of a realm's keys failed: for logs, metric labels and `health()`. */
 export const jwksFailures = {
@@ -15,22 +18,6 @@ export const jwksFailures = {
 } as const;
 export type JwksFailure = keyof typeof jwksFailures;
 
-export type JwksEvent =
-  | { readonly kind: "jwks_fetched"; readonly keys: number }
-  | {
-      readonly kind: "jwks_failed";
-      readonly reason: JwksFailure;
-      readonly failures: number;
-      readonly retry_ms: number;
-    };
-
-export interface JwksHealth {
-  readonly status: "ok" | "degraded" | "unavailable";
-  readonly reason?: string;
-  /** When the first of the failures happened that no success has followed. */
-  readonly since_ms?: number;
-}
-
 export interface JwksOptions {
   readonly now?: () => number;
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
@@ -43,9 +30,10 @@ export interface JwksOptions {
 export interface Jwks {
   /** The keys to verify with, if the key `kid` is one of them. */
   readonly find: (kid: string) => Promise<LocalJWKSet | "unknown_key" | "cooling_down" | "unavailable">;
-  readonly health: () => JwksHealth;
+  readonly health: () => Omit<Check, "name">;
   /** When the keys in use were fetched; undefined: there are none. */
   readonly fetchedAt_ms: () => number | undefined;
+  /** The first fetch. Never throws: `health` says how it went, and retries follow. */
   readonly start: () => Promise<void>;
   readonly stop: () => void;
 }
@@ -87,7 +75,7 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
   const { now = Date.now, fetch = globalThis.fetch, schedule = later, timeout_ms = 5_000, onEvent } = options;
   const stopped = new AbortController();
   let good: Keys | undefined;
-  let failing: { reason: JwksFailure; since_ms: number; failures: number } | undefined;
+  let failing: { reason: JwksFailure; failures: number } | undefined;
   let pending: Promise<void> | undefined;
   let due_ms = -Infinity;
   let coolUntil_ms = -Infinity;
@@ -130,7 +118,7 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
   function settle(loaded: Keys | JwksFailure): void {
     pending = undefined;
     if (typeof loaded === "string") {
-      failing = { reason: loaded, since_ms: failing?.since_ms ?? now(), failures: (failing?.failures ?? 0) + 1 };
+      failing = { reason: loaded, failures: (failing?.failures ?? 0) + 1 };
     } else {
       good = loaded;
       failing = undefined;
@@ -181,8 +169,9 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
         await response.body?.cancel();
         return { failure: "bad_status" };
       }
-      const text = await readText(response);
-      return text === undefined ? { failure: "too_large" } : parseJson(text);
+      // Counted after decompression, so that a small answer cannot unfold into a large one.
+      const body = await readAtMost(response.body, longestAnswer_bytes);
+      return body === undefined ? { failure: "too_large" } : parseJson(body.toString());
     } catch (error) {
       const { name, code } = v.parse(Thrown, error);
       if (name === "TimeoutError") return { failure: "timeout" };
@@ -190,8 +179,8 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
     }
   }
 
-  function health(): JwksHealth {
-    const failure = failing === undefined ? {} : { reason: jwksFailures[failing.reason], since_ms: failing.since_ms };
+  function health(): Omit<Check, "name"> {
+    const failure = failing === undefined ? {} : { reason: jwksFailures[failing.reason] };
     if (usable() === undefined)
       return { status: "unavailable", reason: "the realm's keys were not fetched yet", ...failure };
     return { status: failing === undefined ? "ok" : "degraded", ...failure };
@@ -206,18 +195,6 @@ export function createJwks(realm: { issuer: string; jwks_url?: string | undefine
 }
 
 const Thrown = v.fallback(v.object({ name: v.optional(v.unknown()), code: v.optional(v.unknown()) }), {});
-
-/** Counted after decompression, so that a small answer cannot unfold into a large one. Undefined: too large. */
-async function readText(response: Response): Promise<string | undefined> {
-  const chunks: Uint8Array[] = [];
-  let size_bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    size_bytes += chunk.byteLength;
-    if (size_bytes > longestAnswer_bytes) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
-}
 
 function parseJson(text: string): { json: unknown } | { failure: JwksFailure } {
   try {

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { CredentialName, sha256 } from "../settings/credentials.ts";
-import { makeKey } from "../settings/key_format.ts";
+import { makeKey } from "../settings/key-format.ts";
 
 export const summary = "make an API key or WS token and print how to configure it";
 

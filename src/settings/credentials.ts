@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { Channel, type Channels } from "../model/names.ts";
-import { hasGoodChecksum, looksLikeKey } from "./key_format.ts";
+import { hasGoodChecksum, looksLikeKey } from "./key-format.ts";
 import { placeIn, placeOf, type Doubt, type Place } from "./text.ts";
 import {
   flag,

@@ -49,7 +49,7 @@ export const Realms: Schema<ReadonlyMap<string, v.InferOutput<typeof RealmTable>
 );
 
 /** All realms: that of `keycloak.issuer`, which goes by the rules of `channels`, and the others. */
-export function realmsOf({ keycloak, channels }: Settings): readonly Realm[] {
+export function realmsOf({ keycloak, channels }: Pick<Settings, "keycloak" | "channels">): readonly Realm[] {
   const { realms, issuer: firstIssuer, ...rest } = keycloak;
   const others = Array.from(realms, ([name, realm]) => ({ name, ...realm }));
   return firstIssuer === undefined ? others : [{ name: first, issuer: firstIssuer, ...rest, channels }, ...others];
@@ -66,7 +66,7 @@ export function repeatedIssuers(settings: Settings): string[] {
 }
 
 /** Every channel that some rule names; undefined: any name will do. */
-export function knownChannels(settings: Settings): ReadonlySet<Channel> | undefined {
+export function knownChannels(settings: Pick<Settings, "keycloak" | "channels">): ReadonlySet<Channel> | undefined {
   if (settings.channels === undefined) return undefined;
   const others = Array.from(settings.keycloak.realms.values(), ({ channels }) => channels);
   return new Set([settings.channels, ...others].flatMap((rules) => Array.from(rules.keys())));
