@@ -1,12 +1,14 @@
 import * as v from "valibot";
-import { CredentialName, sha256 } from "../settings/credentials.ts";
+import { sha256 } from "../model/digest.ts";
+import { nameRule } from "../model/names.ts";
+import { CredentialName } from "../settings/credentials.ts";
 import { makeKey } from "../settings/key_format.ts";
 
 export const summary = "make an API key or WS token and print how to configure it";
 
 const usage = `Usage: amper-channels key NAME
 
-NAME says who will hold the key (1–64 characters out of A–Z a–z 0–9 . _ -), such as: amper-channels key orders
+NAME says who will hold the key (${nameRule}), such as: amper-channels key orders
 `;
 
 export function help(): string {
@@ -34,7 +36,7 @@ export async function key(args: readonly string[]): Promise<number> {
 }
 
 function instructions(name: string, fresh: string): string {
-  const digest = `sha256:${sha256(fresh)}`;
+  const digest = `sha256:${sha256(fresh, "hex")}`;
   // A dot in a bare key of TOML would begin a table within the table.
   const table = name.includes(".") ? `"${name}"` : name;
   return `${fresh}

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { Channel, type Channels } from "../model/names.ts";
+import { sha256 } from "../model/digest.ts";
+import { Channel, namePattern, nameRule, type Channels } from "../model/names.ts";
 import { hasGoodChecksum, looksLikeKey } from "./key_format.ts";
 import { placeIn, placeOf, type Doubt, type Place } from "./text.ts";
 import {
@@ -37,7 +37,7 @@ export interface WsToken extends Credential {
 
 export const CredentialName = v.pipe(
   v.string("must be a text"),
-  v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have a name of 1–64 characters out of A–Z a–z 0–9 . _ - as in name=key"),
+  v.regex(namePattern, `must have a name of ${nameRule} as in name=key`),
   v.check((name) => !looksLikeKey(name), "has a key where its name should be: write name=key"),
 );
 
@@ -50,7 +50,7 @@ const Secret = v.pipe(
   v.regex(/^[^\s\p{C}]{1,1024}$/u, "must have a key of 1–1024 characters without spaces, as in name=key"),
   // What is left of a key in base64 that was given without a name: `c2VjcmV0==`.
   v.regex(/[^=]/, "must have a name, as in name=key"),
-  v.transform((key) => (isDigest(key) ? key.slice("sha256:".length).toLowerCase() : sha256(key))),
+  v.transform((key) => (isDigest(key) ? key.slice("sha256:".length).toLowerCase() : sha256(key, "hex"))),
 );
 
 const Rights = {
@@ -179,8 +179,4 @@ export function doubtsAboutKeys(given: unknown, field: "key" | "token"): Doubt[]
 
 function isDigest(secret: string): boolean {
   return /^sha256:/i.test(secret);
-}
-
-export function sha256(secret: string): string {
-  return createHash("sha256").update(secret, "utf8").digest("hex");
 }

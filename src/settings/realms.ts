@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Channel } from "../model/names.ts";
+import { namePattern, nameRule, type Channel } from "../model/names.ts";
 import { Algorithms, Audience, ChannelRules, type ChannelRule } from "./rules.ts";
 import type { Settings } from "./schema.ts";
 import { isTable, issuer, list, table, text, url, type Schema } from "./values.ts";
@@ -41,7 +41,7 @@ export const Realms: Schema<ReadonlyMap<string, v.InferOutput<typeof RealmTable>
   v.map(
     v.pipe(
       v.string(),
-      v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have a name of 1–64 characters out of A–Z a–z 0–9 . _ -"),
+      v.regex(namePattern, `must have a name of ${nameRule}`),
       v.check((name) => name !== first, `must not be called ${first}: that is the realm of keycloak.issuer`),
     ),
     RealmTable,

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { Channel } from "../model/names.ts";
+import { Channel, namePattern, nameRule } from "../model/names.ts";
 import { isTable, list, table, text, type Schema } from "./values.ts";
 
 export const algorithms = [
@@ -43,11 +43,7 @@ export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
   v.check((tables) => Object.keys(tables).length > 0, "must name a channel, or be left out"),
   v.transform((tables) => new Map(Object.entries(tables))),
   v.map(
-    v.pipe(
-      v.string(),
-      v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have 1–64 characters out of A–Z a–z 0–9 . _ -"),
-      Channel,
-    ),
+    v.pipe(v.string(), v.regex(namePattern, `must have ${nameRule}`), Channel),
     v.pipe(
       table({ roles: v.exactOptional(names), clients: v.exactOptional(names) }),
       v.transform(({ roles = [], clients = [] }) => ({ roles, clients })),

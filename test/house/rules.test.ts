@@ -49,12 +49,12 @@ test("a room imports the model and itself, and no other room", () => {
   expect(found).toEqual([]);
 });
 
-test("a command imports the service, the settings and the log, and no other room", () => {
+test("a command imports the service, the settings, the model and the log, and no other room", () => {
   const found = sources
     .filter(({ path }) => roomOf(path) === "commands")
     .flatMap((source) =>
       importsOf(source)
-        .filter((to) => !/^src\/(commands|settings)\/|^src\/(service|version|observe\/log)\.ts$/.test(to))
+        .filter((to) => !/^src\/(commands|settings|model)\/|^src\/(service|version|observe\/log)\.ts$/.test(to))
         .map((to) => `${source.path} imports ${to}`),
     );
   expect(found).toEqual([]);
