@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { sha256 } from "../model/digest.ts";
 import { nameRule } from "../model/names.ts";
 import { CredentialName } from "../settings/credentials.ts";
-import { makeKey } from "../settings/key_format.ts";
+import { makeKey } from "../settings/key-format.ts";
 
 export const summary = "make an API key or WS token and print how to configure it";
 

@@ -1,7 +1,7 @@
 import { sha256 } from "../model/digest.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
-import { makeKey } from "../settings/key_format.ts";
+import { makeKey } from "../settings/key-format.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
 import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { sha256 } from "../model/digest.ts";
 import { Channel, namePattern, nameRule, type Channels } from "../model/names.ts";
-import { hasGoodChecksum, looksLikeKey } from "./key_format.ts";
+import { hasGoodChecksum, looksLikeKey } from "./key-format.ts";
 import { placeIn, placeOf, type Doubt, type Place } from "./text.ts";
 import {
   flag,
