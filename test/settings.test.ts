@@ -552,6 +552,14 @@ describe("flags", () => {
   });
 });
 
+test("a hint recognises a wrong, missing, doubled or exchanged letter, and no other word", () => {
+  const hintFor = (name: string) => /did you mean (.*)\?/.exec(problemsOf({ file: `${name} = 1` }).join())?.[1];
+  for (const typo of ["porf", "prt", "poort", "prot", "opRt"]) expect([typo, hintFor(typo)]).toEqual([typo, "port"]);
+  for (const typo of ["tls_kye", "tlskey", "tls_ky"]) expect([typo, hintFor(typo)]).toEqual([typo, "tls_key"]);
+  for (const typo of ["max_pollnig", "maxpoling"]) expect([typo, hintFor(typo)]).toEqual([typo, "max_polling"]);
+  for (const other of ["home", "mode", "path", "env", "x"]) expect([other, hintFor(other)]).toEqual([other, undefined]);
+});
+
 describe("environment", () => {
   const stray = { AMPER_TOKN_SECRET: "s3cr3t", AMPER_CHANNELS: "msf", AMPER_CORS: "x", AMPER_ZZZZZZ: "x" };
   const said = [

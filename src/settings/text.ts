@@ -1,3 +1,5 @@
+import leven from "leven";
+
 /**
  * What may be shown of a text that came from outside: cut, control characters escaped (they could rewrite a terminal), and
  * without what has the form of our own keys, wherever it was put by mistake.
@@ -23,18 +25,28 @@ export function didYouMean(name: string, candidates: readonly string[]): string 
   return near === undefined ? "" : `: did you mean ${near}?`;
 }
 
-/** The candidate that is meant by a misspelt or incomplete name. Separators and case do not count. */
+/** The candidate that a misspelt or incomplete name means. Separators and case do not count. */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   const wanted = plain(name);
   let best: string | undefined;
-  let least = Math.floor(wanted.length / 3) + 1;
+  let fewest = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const steps = distance(wanted, plain(candidate), least);
-    if (steps < least) [best, least] = [candidate, steps];
+    const steps = leven(wanted, plain(candidate));
+    if (steps < fewest && isTypo(wanted, plain(candidate), steps)) [best, fewest] = [candidate, steps];
   }
   if (best !== undefined || wanted.length < 4) return best;
   const [only, ...others] = candidates.filter((candidate) => plain(candidate).includes(wanted));
   return others.length === 0 ? only : undefined;
+}
+
+/** One step for every three letters. Exchanged neighbours are two steps: in a short name they count by their letters. */
+function isTypo(wanted: string, candidate: string, steps: number): boolean {
+  if (steps <= Math.floor(wanted.length / 3)) return true;
+  return steps === 2 && lettersOf(wanted) === lettersOf(candidate);
+}
+
+function lettersOf(name: string): string {
+  return Array.from(name).toSorted().join("");
 }
 
 function plain(name: string): string {
@@ -42,30 +54,6 @@ function plain(name: string): string {
     .slice(0, 64)
     .toLowerCase()
     .replaceAll(/[^a-z0-9]/g, "");
-}
-
-/** Levenshtein's distance, with two exchanged neighbours counted as one step. */
-function distance(a: string, b: string, enough: number): number {
-  if (Math.abs(a.length - b.length) >= enough) return enough;
-  let before: number[] = [];
-  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1];
-      const exchanged = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
-      current.push(
-        Math.min(
-          (above[column] ?? enough) + 1,
-          (current[column - 1] ?? enough) + 1,
-          (above[column - 1] ?? enough) + (same ? 0 : 1),
-          exchanged ? (before[column - 2] ?? enough) + 1 : enough,
-        ),
-      );
-    }
-    [before, above] = [above, current];
-  }
-  return above[b.length] ?? enough;
 }
 
 /** Where in a setting something is: names of tables, and indexes of lists. */
