@@ -3,8 +3,8 @@ import * as v from "valibot";
 import { check } from "../src/commands/check.ts";
 import { Channel } from "../src/model/names.ts";
 import { printout, settingsHelp, settingsTable } from "../src/settings/describe.ts";
-import { items } from "../src/settings/items.ts";
 import { loadSettings, missing, type Loaded } from "../src/settings/load.ts";
+import { items } from "../src/settings/schema.ts";
 import { seeded } from "./support/random.ts";
 
 interface Case {

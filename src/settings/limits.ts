@@ -89,4 +89,16 @@ export const limits = {
     description: "the same in bytes; one message: at most 1000000",
     public: true,
   }),
+  connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
+    description: "time to authenticate after the handshake",
+    public: true,
+  }),
+  ping_interval_ms: setting(wholeNumber(100, 120_000), 25_000, {
+    description: "time between heartbeats",
+    public: true,
+  }),
+  ping_timeout_ms: setting(wholeNumber(100, 300_000), 20_000, {
+    description: "time to answer one",
+    public: true,
+  }),
 };

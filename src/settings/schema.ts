@@ -1,12 +1,9 @@
 import * as v from "valibot";
-import { ApiKeys, doubtsAboutKeys, WsTokens } from "./credentials.ts";
+import { ApiKeys, doubtsAboutKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
 import { limits } from "./limits.ts";
-import { ClientIds, defaultAlgorithms, defaultAudience, Realms } from "./realms.ts";
-import { Algorithms, Audience, ChannelRules, JournalUrl, TokenSecrets } from "./rules.ts";
-import { optional, setting } from "./setting.ts";
-import * as show from "./show.ts";
-import type { Doubt } from "./text.ts";
-import { bytes, flag, isOpenToListeners, issuer, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
+import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
+import { itemsOf, optional, setting, type Entries, type Item } from "./setting.ts";
+import { bytes, flag, JournalUrl, listOrAll, origin, text, wholeNumber } from "./values.ts";
 
 /** The one source of names, types, defaults, environment variables, flags, help and documentation. */
 export const Settings = v.pipe(
@@ -23,13 +20,13 @@ export const Settings = v.pipe(
     api_keys: setting(ApiKeys, [], {
       description: "keys of the backends that call /notify: name=key or name=sha256:HEX",
       list: true,
-      show: show.credentials,
+      show: showCredentials,
       doubts: (_, given) => doubtsAboutKeys(given, "key"),
     }),
     ws_tokens: setting(WsTokens, [], {
       description: "tokens with which front services call /authorize: name=token or name=sha256:HEX",
       list: true,
-      show: show.credentials,
+      show: showCredentials,
       doubts: (_, given) => doubtsAboutKeys(given, "token"),
     }),
     token_secret: setting(TokenSecrets, [], {
@@ -44,61 +41,12 @@ export const Settings = v.pipe(
       description: "refuse websocket tokens that are not bound to a user",
       public: true,
     }),
-    keycloak: v.pipe(
-      v.object({
-        issuer: optional(issuer, {
-          description: "issuer of access tokens: https://HOST/realms/REALM",
-          public: true,
-          doubts: warnOfListeners,
-        }),
-        audience: setting(Audience, defaultAudience, {
-          description: "what an access token must have in aud",
-          public: true,
-        }),
-        clients: setting(ClientIds, [], {
-          description: "clients whose access tokens are accepted (azp); none: any",
-          public: true,
-          list: true,
-        }),
-        logout_clients: setting(ClientIds, [], {
-          description: "clients whose back-channel logout tokens are accepted (aud); none: as clients",
-          public: true,
-          list: true,
-        }),
-        jwks_url: optional(url, {
-          description: "where the realm's keys are, if not where discovery says",
-          public: true,
-          doubts: warnOfListeners,
-        }),
-        algorithms: setting(Algorithms, defaultAlgorithms, {
-          description: "signature algorithms of tokens that are accepted",
-          public: true,
-          list: true,
-        }),
-        realms: setting(
-          Realms,
-          {},
-          {
-            description: "[keycloak.realms.NAME]: further realms, each with issuer, its channels, and the like",
-            public: true,
-            fileOnly: true,
-            show: show.realms,
-            doubts: (realms) =>
-              Array.from(realms).flatMap(([name, { issuer: written, jwks_url = written }]) =>
-                [...warnOfListeners(written), ...warnOfListeners(jwks_url)]
-                  .slice(0, 1)
-                  .map(({ doubt }) => ({ place: [name], doubt })),
-              ),
-          },
-        ),
-      }),
-      v.readonly(),
-    ),
+    keycloak,
     channels: optional(ChannelRules, {
       description: "[channels.NAME] with roles and clients that may use it; none: any name, open to every user",
       public: true,
       fileOnly: true,
-      show: show.channelRules,
+      show: showChannelRules,
     }),
     // Not public: a Redis URL has a password.
     journal: setting(JournalUrl, "sqlite:amper-channels.db", {
@@ -143,18 +91,6 @@ export const Settings = v.pipe(
       public: true,
     }),
     ...limits,
-    connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
-      description: "time to authenticate after the handshake",
-      public: true,
-    }),
-    ping_interval_ms: setting(wholeNumber(100, 120_000), 25_000, {
-      description: "time between heartbeats",
-      public: true,
-    }),
-    ping_timeout_ms: setting(wholeNumber(100, 300_000), 20_000, {
-      description: "time to answer one",
-      public: true,
-    }),
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
       description: "time over which connections are sent away at a restart",
       public: true,
@@ -185,8 +121,19 @@ export const Settings = v.pipe(
 
 export type Settings = v.InferOutput<typeof Settings>;
 
-function warnOfListeners(written: string): readonly Doubt[] {
-  return isOpenToListeners(written)
-    ? [{ place: [], doubt: "is not https: whoever is on the way can forge users" }]
-    : [];
-}
+const entries: Entries = Settings.entries;
+
+/** Every setting with its names, in the order of the schema. */
+export const items: readonly Item[] = itemsOf(entries);
+
+/** Names of the tables that have settings in them. */
+export const groups: readonly string[] = Object.keys(entries).filter(
+  (name) => !items.some(({ path }) => path === name),
+);
+
+/** The place of the settings file. The file cannot say it, so it is not a setting. */
+export const configuration = {
+  flag: "--config",
+  variable: "AMPER_CONFIG",
+  description: "settings file (TOML)",
+} as const;

@@ -1,8 +1,8 @@
 import leven from "leven";
 
 /**
- * What may be shown of a text that came from outside: cut, control characters escaped (they could rewrite a terminal), and
- * without what has the form of our own keys, wherever it was put by mistake.
+ * A text from outside, as a message may show it: cut, with control characters escaped, which could rewrite a terminal, and
+ * without our own keys, which people paste in the wrong place.
  */
 export function safe(text: string, longest = 80): string {
   const escaped = text
@@ -11,15 +11,15 @@ export function safe(text: string, longest = 80): string {
   return escaped.length > longest ? `${escaped.slice(0, longest)}…` : escaped;
 }
 
-/** `, not "abc"` behind a rule: for values that are public. */
+/** `, not "abc"`, which follows the rule that a public value breaks. */
 export function butNot(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return `, not ${value}`;
   if (typeof value !== "string") return "";
-  // A URL is public, the password in it is not, and it is often the very reason why the value is refused.
+  // A URL is public and the password in it is not, although that password is often why the URL is refused.
   return `, not "${safe(value.replace(/^(\w+:\/\/)?.*@/s, "$1…@"), 60)}"`;
 }
 
-/** `: did you mean port?`, or nothing if no candidate is near. */
+/** `: did you mean port?`, or an empty text if no candidate is near. */
 export function didYouMean(name: string, candidates: readonly string[]): string {
   const near = nearest(name, candidates);
   return near === undefined ? "" : `: did you mean ${near}?`;
@@ -56,7 +56,7 @@ function plain(name: string): string {
     .replaceAll(/[^a-z0-9]/g, "");
 }
 
-/** Where in a setting something is: names of tables, and indexes of lists. */
+/** The way to a part of a setting: names in tables, indexes in lists. */
 export type Place = readonly (string | number)[];
 
 export function placeOf(issue: { readonly path?: readonly { readonly key: unknown }[] | undefined }): Place {
@@ -71,7 +71,7 @@ export function placeIn(setting: string, place: Place): string {
   }, setting);
 }
 
-/** What is allowed and still doubtful, in words that follow the name of the setting. */
+/** A warning about a value that is allowed, in words that follow the name of the setting. */
 export interface Doubt {
   readonly place: Place;
   readonly doubt: string;
