@@ -13,10 +13,10 @@ NAME says who will hold the key (${nameRule}), such as: amper-channels key order
 
 export function help(): string {
   return `${usage}
-Prints a new key, once, and the lines that configure it: they have only its digest, from which nobody can get the key back.
-It is good as an API key (a backend calls /notify with it) or as a WS token (a front service calls /authorize with it).
+Prints a new key, once, and the lines that configure it. They contain its digest only, from which nobody can recover the key.
+The key serves as an API key (a backend calls /notify with it) or as a WS token (a front service calls /authorize with it).
 
-Exit codes: 0 made, 2 called wrongly.
+Exit codes: 0 key made, 2 usage error.
 `;
 }
 
@@ -37,11 +37,11 @@ export async function key(args: readonly string[]): Promise<number> {
 
 function instructions(name: string, fresh: string): string {
   const digest = `sha256:${sha256(fresh, "hex")}`;
-  // A dot in a bare key of TOML would begin a table within the table.
+  // A dot in a bare key of TOML would start a nested table.
   const table = name.includes(".") ? `"${name}"` : name;
   return `${fresh}
 
-Keep it where its holder finds it: it is not shown again. The service needs only its digest.
+Store the key for its holder now: it is not shown again. The service needs its digest only.
 
 As an API key:
 

@@ -19,7 +19,7 @@ export function settingsHelp(): string {
   const lines = aligned([["Flag", "Environment", "Default", ""], ...rows]).map((cells) =>
     `  ${cells.join("  ")}`.trimEnd(),
   );
-  return `Settings: defaults < file < environment < flags. A list has commas, or its flag is repeated.\n\n${lines.join("\n")}\n`;
+  return `Settings: defaults < file < environment < flags. Lists have commas, or repeat their flag.\n\n${lines.join("\n")}\n`;
 }
 
 /** For the README, formatted as prettier does it. */

@@ -100,26 +100,26 @@ export const keycloak = v.pipe(
       doubts: doubtsAboutUrl,
     }),
     audience: setting(Audience, defaultAudience, {
-      description: "what an access token must have in aud",
+      description: "audience that every access token must name (aud)",
       public: true,
     }),
     clients: setting(ClientIds, [], {
-      description: "clients whose access tokens are accepted (azp); none: any",
+      description: "clients whose access tokens are accepted (azp); none: every client",
       public: true,
       list: true,
     }),
     logout_clients: setting(ClientIds, [], {
-      description: "clients whose back-channel logout tokens are accepted (aud); none: as clients",
+      description: "clients whose back-channel logout tokens are accepted (aud); none: those of keycloak.clients",
       public: true,
       list: true,
     }),
     jwks_url: optional(url, {
-      description: "where the realm's keys are, if not where discovery says",
+      description: "URL of the realm's signing keys; none: the URL that discovery names",
       public: true,
       doubts: doubtsAboutUrl,
     }),
     algorithms: setting(Algorithms, defaultAlgorithms, {
-      description: "signature algorithms of tokens that are accepted",
+      description: "accepted signature algorithms of Keycloak tokens",
       public: true,
       list: true,
     }),
@@ -127,7 +127,8 @@ export const keycloak = v.pipe(
       Realms,
       {},
       {
-        description: "[keycloak.realms.NAME]: further realms, each with issuer, its channels, and the like",
+        description:
+          "[keycloak.realms.NAME]: more realms, each with its issuer and channels, and the other keycloak settings",
         public: true,
         fileOnly: true,
         show: showRealms,

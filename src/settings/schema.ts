@@ -13,7 +13,7 @@ export const Settings = v.pipe(
       public: true,
     }),
     port: setting(wholeNumber(0, 65_535), 3000, {
-      description: "port to listen on; 0: any free one",
+      description: "port to listen on; 0: any free port",
       public: true,
       alsoReads: ["PORT"],
     }),
@@ -34,7 +34,7 @@ export const Settings = v.pipe(
       list: true,
     }),
     token_ttl_seconds: setting(wholeNumber(1, 30 * 86_400), 36_000, {
-      description: "how long a websocket token is good",
+      description: "how long a websocket token is valid",
       public: true,
     }),
     require_bound_tokens: setting(flag, false, {
@@ -43,7 +43,7 @@ export const Settings = v.pipe(
     }),
     keycloak,
     channels: optional(ChannelRules, {
-      description: "[channels.NAME] with roles and clients that may use it; none: any name, open to every user",
+      description: "[channels.NAME]: roles and clients that may use the channel; none: every user may use any channel",
       public: true,
       fileOnly: true,
       show: showChannelRules,
@@ -58,62 +58,62 @@ export const Settings = v.pipe(
       public: true,
     }),
     journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "how much can be kept for that",
+      description: "largest size of all notifications that can be replayed to connections that come back",
       public: true,
     }),
     journal_sync: setting(v.picklist(["normal", "full"], "must be normal or full"), "normal", {
-      description: "what an accepted notification survives: normal: the death of the process; full: of the machine",
+      description: "crashes that an accepted notification survives; normal: of the process; full: of the machine, too",
       public: true,
     }),
     takeover_seconds: setting(wholeNumber(0, 3600), 30, {
-      description: "how long to wait at the start for a predecessor that still has the journal",
+      description: "how long a start waits for another process to release the journal",
       public: true,
     }),
     max_held_per_user: setting(wholeNumber(1, 100_000), 100, {
-      description: "notifications with a ttl that wait for one user",
+      description: "most held notifications (sent with a ttl) of one user",
       public: true,
     }),
     max_held: setting(wholeNumber(1, 10_000_000), 100_000, {
-      description: "notifications with a ttl that wait for all users together",
+      description: "most held notifications (sent with a ttl) of all users together",
       public: true,
     }),
     max_held_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "how much they may have together; one user: a quarter of backlog_bytes",
+      description: "largest size of all held notifications; of one user's: a quarter of backlog_bytes",
       public: true,
     }),
     cors_origins: setting(listOrAll(origin), "*", {
-      description: "origins whose pages may connect; *: all",
+      description: "origins whose pages may connect; *: all origins",
       public: true,
       list: true,
     }),
     trust_proxy_hops: setting(wholeNumber(0, 16), 0, {
-      description: "proxies in front that set X-Forwarded-For",
+      description: "number of proxies in front that add to X-Forwarded-For",
       public: true,
     }),
     ...limits,
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
-      description: "time over which connections are sent away at a restart",
+      description: "time over which a stopping service spreads the end of its connections",
       public: true,
     }),
     tls_cert: optional(text("must be a path", /^\P{Cc}+$/u), {
-      description: "certificate chain (PEM file); with tls_key",
+      description: "certificate chain (PEM file); needs tls_key",
       public: true,
     }),
     tls_key: optional(text("must be a path", /^\P{Cc}+$/u), {
-      description: "its private key (PEM file)",
+      description: "private key of tls_cert (PEM file)",
       public: true,
     }),
     metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
-      description: "token that reads /metrics; none: only from this machine",
+      description: "token that may read /metrics; none: readable from this machine only",
     }),
     metrics_open: setting(flag, false, {
-      description: "let everybody read /metrics",
+      description: "let everybody read /metrics, without a token",
       public: true,
     }),
     log_level: setting(
       v.picklist(["silent", "error", "warn", "info", "debug"], "must be silent, error, warn, info or debug"),
       "info",
-      { description: "what to log: silent, error, warn, info or debug", public: true },
+      { description: "least severe level to log: silent, error, warn, info or debug", public: true },
     ),
   }),
   v.readonly(),
