@@ -97,10 +97,10 @@ function judge(
 }
 
 /** The values by path as the schema reads them: settings in their tables. */
-export function nest(given: ReadonlyMap<string, unknown>): Record<string, unknown> {
+function nest(given: ReadonlyMap<string, unknown>): Record<string, unknown> {
   const inTable = (prefix: string) =>
     Object.fromEntries(
-      Array.from(given, ([path, value]) => [path, value] as const)
+      Array.from(given)
         .filter(([path]) => path.startsWith(prefix) && !path.slice(prefix.length).includes("."))
         .map(([path, value]) => [path.slice(prefix.length), value]),
     );
