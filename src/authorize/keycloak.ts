@@ -8,7 +8,7 @@ import { createJwtVerifier, TokenRefused, tolerance_seconds, type Sort, type Unv
 import { createLogoutTokens } from "./logout-token.ts";
 
 /** A realm, as configured: its channel rules are judged elsewhere, because a reload changes them. */
-export type KeycloakRealm = Omit<Realm, "channels">;
+export type KeycloakRealm = Omit<Realm, "channels" | "algorithms"> & { readonly algorithms: readonly string[] };
 
 /** A verified access token. `roles` has realm roles as `name` and client roles as `client:name`. */
 export interface AccessToken {

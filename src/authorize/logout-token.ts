@@ -35,7 +35,12 @@ const details = {
  * sends one to each client of the session, and its `aud` is that client.
  */
 export function createLogoutTokens(
-  { issuer, clients, logout_clients, algorithms }: Omit<Realm, "channels">,
+  {
+    issuer,
+    clients,
+    logout_clients,
+    algorithms,
+  }: Pick<Realm, "issuer" | "clients" | "logout_clients"> & { readonly algorithms: readonly string[] },
   { verifyJwt, now }: { verifyJwt: ReturnType<typeof createJwtVerifier>; now: () => number },
 ): (token: Unverified, at_ms?: number) => Promise<LogoutToken> {
   const accepted = logout_clients.length > 0 ? logout_clients : clients;

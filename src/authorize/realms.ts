@@ -1,8 +1,7 @@
 import type { LogoutToken } from "../model/grant.ts";
 import type { Check } from "../model/check.ts";
 import type { Events } from "../observe/events.ts";
-import { realmsOf } from "../settings/realms.ts";
-import type { Settings } from "../settings/schema.ts";
+import { realmsOf, type RealmSettings } from "../settings/realms.ts";
 import { takeApart, TokenRefused, type Sort, type Unverified } from "./jwt.ts";
 import { createKeycloak, type AccessToken, type Keycloak } from "./keycloak.ts";
 
@@ -25,7 +24,7 @@ export interface Realms {
  * no common set of keys in which one realm's key could vouch for another realm's user. Undefined: no realm is configured.
  */
 export function createRealms(
-  settings: Pick<Settings, "keycloak" | "channels">,
+  settings: RealmSettings,
   { events, now }: { events: Pick<Events["access"], "keysFetched">; now: () => number },
 ): Realms | undefined {
   const realms = realmsOf(settings).map((realm) => {

@@ -1,6 +1,6 @@
+import { sha256 } from "../model/digest.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
-import { sha256 } from "../settings/credentials.ts";
 import { makeKey } from "../settings/key-format.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
 import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
@@ -133,8 +133,8 @@ function withTrial(settings: Settings, { apiKey, wsToken }: Trial): Settings {
   const common = { name: "trial", channels: "*" } as const;
   return {
     ...settings,
-    api_keys: [...settings.api_keys, { ...common, sha256: sha256(apiKey), admin: true }],
-    ws_tokens: [...settings.ws_tokens, { ...common, sha256: sha256(wsToken), require_bound_tokens: false }],
+    api_keys: [...settings.api_keys, { ...common, sha256: sha256(apiKey, "hex"), admin: true }],
+    ws_tokens: [...settings.ws_tokens, { ...common, sha256: sha256(wsToken, "hex"), require_bound_tokens: false }],
   };
 }
 

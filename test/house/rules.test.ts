@@ -38,7 +38,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "gauges",
     "http",
   ],
-  commands: ["version", "settings", "observe", "service"],
+  commands: ["version", "model", "settings", "observe", "service"],
   main: ["version", "commands"],
 };
 
