@@ -176,7 +176,7 @@ describe("commands", () => {
   test("--version and --help, for all and for each", async () => {
     expect((await run(["--version"])).stdout).toBe(`${version}\n`);
     const { stdout } = await run(["--help"]);
-    for (const name of ["serve", "check", "key", "notify", "listen", "bench"]) {
+    for (const name of ["serve", "check", "key"]) {
       expect(stdout).toContain(`  ${name} `);
       expect(await run([name, "--help"])).toMatchObject({ code: 0, stderr: "" });
     }
@@ -184,7 +184,6 @@ describe("commands", () => {
 
   test("what is not there is a usage error: 2, with a hint", async () => {
     expect(await run(["nonsense"])).toMatchObject({ code: 2, stderr: expect.stringContaining("Usage:") });
-    expect(await run(["notify"])).toMatchObject({ code: 2, stderr: expect.stringContaining("not available") });
     expect(await run(["serve", "--prot", "1"])).toMatchObject({ code: 2, stderr: expect.stringContaining("--port") });
   });
 

@@ -60,7 +60,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     await service.expectDead(first.url, token, access);
     expect(await (await fetch(`${first.url}/metrics`)).text()).toContain("amper_revocations_unsaved 1\n");
 
-    const well = first.said(/"journal is well again"/);
+    const well = first.said(/"journal recovered"/);
     const saved = first.said(/"revocations are in the journal"/);
     // An operator is told, because he can ask again.
     const headers = { "X-API-Key": apiKey };

@@ -418,7 +418,7 @@ describe("the owner", () => {
     const first = spawn(path, `print((await append("from the first")).cursor);\n${closeWhenTold}`);
     await until(() => first.lines.length === 2);
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, events: { waiting: () => waiting.resolve() } });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: waiting.resolve } });
     expect(await waiting.promise).toContain(`process ${first.pid}`);
     first.tell("close");
     const { history } = await second;
@@ -482,7 +482,7 @@ describe("the owner", () => {
     const first = spawn(path, closeWhenTold);
     await first.printed("open");
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, events: { waiting: () => waiting.resolve() } });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: waiting.resolve } });
     await waiting.promise;
     await first.kill();
     expect((await second).history.epochs).toHaveLength(2);
