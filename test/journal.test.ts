@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createMemoryJournal } from "../src/journal/memory.ts";
-import { openSqliteJournal } from "../src/journal/sqlite.ts";
-import { journalSuite, keep, quiet } from "./support/journal-suite.ts";
+import { journalSuite } from "./support/journal-suite.ts";
+import { openAt } from "./support/sqlite-journal.ts";
 
 journalSuite("memory:", {
   makePlace: () => ({ open: async (now) => createMemoryJournal({ now }) }),
@@ -17,10 +17,8 @@ for (const sync of ["normal", "full"] as const) {
     makePlace() {
       const folder = mkdtempSync(join(tmpdir(), "amper-channels-journal-"));
       folders.push(folder);
-      const settings = { journal_sync: sync, takeover_seconds: 0, journal_window_seconds: keep.window_ms / 1000 };
-      const { revocations_ms } = keep;
       const path = join(folder, "journal.db");
-      return { open: (now) => openSqliteJournal(path, settings, { revocations_ms, events: quiet, now }) };
+      return { open: (now) => openAt(path, { sync, now }) };
     },
   });
   // After the suite's own, which closes the journals.

@@ -15,28 +15,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CannotOpen } from "../src/journal/cannot-open.ts";
 import type { Journal } from "../src/journal/journal.ts";
-import { openSqliteJournal, type SqliteNeeds } from "../src/journal/sqlite.ts";
+import type { SqliteNeeds } from "../src/journal/sqlite.ts";
 import { createWindow } from "../src/journal/window.ts";
 import { partsOf } from "../src/model/cursor.ts";
 import type { Service } from "../src/service.ts";
 import { closePages, connected, next, notify, post } from "./support/client.ts";
 import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
-import {
-  alice,
-  bob,
-  jsonOf,
-  keep,
-  msf,
-  notification,
-  problemOf,
-  quiet,
-  record,
-  revocation,
-} from "./support/journal-suite.ts";
+import { alice, bob, jsonOf, keep, msf, notification, problemOf, record, revocation } from "./support/journal-suite.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
 import { createClock } from "./support/realm.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
+import { openAt, type OpenOptions } from "./support/sqlite-journal.ts";
 
 const root = join(import.meta.dir, "..");
 const home = mkdtempSync(join(tmpdir(), "amper-channels-sqlite-"));
@@ -77,22 +67,8 @@ function healthInto(reasons: (string | undefined)[]): Pick<SqliteNeeds["events"]
   return { failed: (reason) => void reasons.push(reason), recovered: () => void reasons.push(undefined) };
 }
 
-interface OpenOptions {
-  readonly takeover_seconds?: number;
-  readonly window_ms?: number;
-  readonly revocations_ms?: number;
-  readonly now?: () => number;
-  readonly events?: Partial<SqliteNeeds["events"]>;
-}
-
-async function open(path: string, options: OpenOptions = {}): Promise<Journal> {
-  const { takeover_seconds = 0, now = Date.now, window_ms, revocations_ms } = { ...keep, ...options };
-  const settings = { journal_sync: "normal", takeover_seconds, journal_window_seconds: window_ms / 1000 } as const;
-  const journal = await openSqliteJournal(path, settings, {
-    revocations_ms,
-    now,
-    events: { ...quiet, ...options.events },
-  });
+async function open(path: string, options?: OpenOptions): Promise<Journal> {
+  const journal = await openAt(path, options);
   journals.add(journal);
   return journal;
 }
