@@ -103,7 +103,7 @@ test("20,000 idle connections and a stream of guessed keys: pages come, are noti
   expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(1);
   expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
   expect(lines.filter((line) => line.includes('"level":"error"'))).toEqual([]);
-}, 120_000);
+});
 
 test("when its descriptors run out, who is there is served, and who comes is served as soon as there are some again", async () => {
   const { url } = await launch({ wrapper: ["sh", "-c", 'ulimit -n 200 && exec "$@"', "sh"] });
@@ -129,4 +129,4 @@ test("when its descriptors run out, who is there is served, and who comes is ser
   await newcomer;
   await call(100);
   backend.close();
-}, 30_000);
+});

@@ -300,7 +300,7 @@ describe("held over a restart", () => {
     await notify(second.url, { msg: "newer", keycloak: "alice" });
     expect(await alice.count(2)).toEqual(["held", "newer"]);
     expect(alice.cursors[0]).toBe(id);
-  }, 20_000);
+  });
 });
 
 for (const [name, journal] of Object.entries(journals)) {

@@ -284,7 +284,7 @@ describe("Idempotency-Key over a restart", () => {
     const bob = await connected(second.url, "bob", "msf");
     await notify(second.url, { msg: "end", keycloak: "bob" });
     expect(await bob.count(2)).toEqual(["once", "end"]);
-  }, 20_000);
+  });
 
   test("killed between commit and answer: the same id, with counts of now, and nothing is sent again", async () => {
     const path = fresh();

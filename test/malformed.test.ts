@@ -246,7 +246,7 @@ test("bodies that are no notification harm nobody", async () => {
   // The storm has been everywhere, or it proves little.
   expect([...statuses]).toEqual(expect.arrayContaining([200, 400, 401, 415]));
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 const oddTargets = [
   "/",
@@ -460,7 +460,7 @@ test("requests that are hardly HTTP are answered with a problem, or bare by Bun,
     expect([seed, status, statuses.get(status) ?? 0]).not.toEqual([seed, status, 0]);
   }
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("a request cannot hide another one in its body", async () => {
   const { url, expectUnharmed } = await target();
@@ -563,7 +563,7 @@ test("polling bodies that are no packets end their own session at most", async (
   });
   expect([...statuses].toSorted((a, b) => a - b)).toEqual([200, 400]);
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("websocket messages that are no packets end their own connection at most", async () => {
   const { seed, random } = seeded();
@@ -582,7 +582,7 @@ test("websocket messages that are no packets end their own connection at most", 
     if (i % 5 === 0) ws.close();
   });
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("upgrades that are none end themselves at most, and leave no session behind", async () => {
   const { seed, random } = seeded();
@@ -604,7 +604,7 @@ test("upgrades that are none end themselves at most, and leave no session behind
     await send(`40${auth}`);
   });
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("bytes that are no websocket frames end their own connection at most", async () => {
   const { seed, random } = seeded();
@@ -658,4 +658,4 @@ test("bytes that are no websocket frames end their own connection at most", asyn
     });
   });
   await expectUnharmed(seed);
-}, 15_000);
+});

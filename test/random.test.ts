@@ -64,4 +64,4 @@ test("whatever comes and goes, every connection gets exactly what the model says
   for (const { user, channel, received, expected } of [...alive, ...gone]) {
     expect({ seed, user, channel, received }).toEqual({ seed, user, channel, received: expected });
   }
-}, 60_000);
+});

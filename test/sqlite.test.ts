@@ -259,7 +259,7 @@ describe("the file", () => {
       }
     }
     expect(refused).toBeGreaterThan(5);
-  }, 20_000);
+  });
 
   test("that is damaged and was left by `kill -9` is refused, and loses nothing of its log", async () => {
     const { path, bytes } = await written();
@@ -717,7 +717,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     expect(history.held.map(({ users }) => users)).toEqual([[bob]]);
     expect(recall(memo)?.receipt).toBe("the receipt");
     expect(recall(refused)?.cursor).toBe(cursor);
-  }, 10_000);
+  });
 
   test("keeps what waits to be written until it heals, and writes it by itself, though nothing else is appended", async () => {
     const path = emptyDisk();
@@ -736,7 +736,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     await until(() => readFileSync(wal).includes("the receipt"));
     await journal.close();
     expect((await open(join(path, "journal.db"))).history.held).toEqual([]);
-  }, 10_000);
+  });
 
   test("takes what still fits after it has refused what does not", async () => {
     const path = emptyDisk();
@@ -827,5 +827,5 @@ describe.skipIf(!canMount())("a full disk", () => {
     await again;
     expect(page.socket.recovered).toBe(true);
     expect(page.received).toEqual(["before", "retried", "after"]);
-  }, 10_000);
+  });
 });

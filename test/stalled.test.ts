@@ -200,7 +200,7 @@ describe("a reader that never reads", () => {
     expect({ grown_bytes: most_bytes - before_bytes, isBounded: most_bytes - before_bytes < 64 * 1024 * 1024 }).toEqual(
       expect.objectContaining({ isBounded: true }),
     );
-  }, 40_000);
+  });
 
   const ways: Record<string, { target: { channel: string } | { keycloak: string }; atOnce: number; pad: string }> = {
     "what comes is for him alone": { target: { keycloak: "alice" }, atOnce: 1, pad: padding },
@@ -307,7 +307,7 @@ for (const [name, options] of Object.entries(transports)) {
       expect(alice.socket.recovered).toBe(true);
       await notify(url, { msg: { n: end + 1 }, keycloak: "alice" });
       expect((await alice.count(end + 1)).map(numberOf)).toEqual(numbers(1, end + 1));
-    }, 15_000);
+    });
 
     test("and is cut: what was on its way is more than can be replayed, so it is told that it has a gap", async () => {
       const { url, net, alice } = await stalling();
@@ -324,7 +324,7 @@ for (const [name, options] of Object.entries(transports)) {
       const got = alice.received.map(numberOf);
       // Without a hole up to the cut, and nothing between that and what came after it was back.
       expect(got).toEqual([...numbers(1, got.length - 1), last + 1]);
-    }, 15_000);
+    });
 
     test("so many small ones that their frames exceed the backlog are a gap, and the client is told", async () => {
       const { url, alice } = await stalling({ AMPER_BACKLOG_BYTES: "20000" });
@@ -411,4 +411,4 @@ test("whatever the networks do, no client has a hole that it was not told of", a
     }
   }
   expect(await closes(url, "polling")).toBeGreaterThan(0);
-}, 30_000);
+});

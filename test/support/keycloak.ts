@@ -2,12 +2,10 @@ import { afterAll, describe, test } from "bun:test";
 import { copyFileSync, globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { patience_ms } from "./raw.ts";
 
 const { KEYCLOAK_HOME, CI, PATH = "", JAVA_HOME } = process.env;
 const realms = join(import.meta.dir, "../realms");
-
-/** For `beforeAll(startKeycloak, startWithin_ms)`: seconds, and more on a machine that has much else to do. */
-export const startWithin_ms = 180_000;
 
 export const administrator = { username: "admin", password: crypto.randomUUID() } as const;
 
@@ -143,7 +141,7 @@ function watch(stream: ReadableStream<Uint8Array>) {
   async function said(pattern: RegExp): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const fail = (how: string): void => reject(new Error(`Keycloak ${how} without ${pattern}:\n${text.slice(-4000)}`));
-    const timer = setTimeout(() => fail("is late,"), startWithin_ms);
+    const timer = setTimeout(() => fail("is late,"), patience_ms);
     const check = (): void => {
       if (pattern.test(text)) resolve();
       else if (hasEnded) fail("ended");

@@ -2,7 +2,8 @@ import { afterEach } from "bun:test";
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 
-const patience_ms = 5000;
+/** How long it is worth waiting for an event, so that a failure tells what has not come. Less than `--timeout` in package.json. */
+export const patience_ms = 60_000;
 const separator = "\u001e";
 const open = new Set<{ close(): unknown }>();
 
@@ -203,7 +204,7 @@ export interface TalkOptions {
 
 /** Writes bytes to a fresh TCP connection, as they are, and listens. */
 export function talk(url: string, bytes: string | Uint8Array, options: TalkOptions = {}): Promise<Talk> {
-  const { enough = 1, cut = false, silence_ms = patience_ms, from: localAddress } = options;
+  const { enough = 1, cut = false, silence_ms = 5000, from: localAddress } = options;
   const data = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
   const isHead = Buffer.from(data.subarray(0, 5)).toString() === "HEAD ";
   const { promise, resolve } = Promise.withResolvers<Talk>();
