@@ -1,20 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { connected, next, notify, transports } from "./support/client.ts";
 import { binary, env, launch, run } from "./support/binary.ts";
+import { folder } from "./support/folder.ts";
 import { apiKey, wsToken } from "./support/service.ts";
-
-// The first test that needs it builds it.
-await binary();
-
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), "amper-channels-cwd-"));
-  chmodSync(path, 0o755);
-  return path;
-}
 
 describe("the executable", () => {
   for (const [name, options] of Object.entries(transports)) {
@@ -56,7 +47,6 @@ describe("the executable", () => {
     const alice = await connected(url, "alice", "msf");
     await notify(url, { msg: "hello", keycloak: "alice" });
     expect(await alice.count(1)).toEqual(["hello"]);
-    rmSync(cwd, { recursive: true });
   });
 
   test("writes JSON lines, one per notable event, with no secret, token or message in them", async () => {
@@ -168,7 +158,6 @@ describe("TLS", () => {
     expect(url).toStartWith("https://");
     const response = await fetch(`${url}/health/live`, { tls: { rejectUnauthorized: false } });
     expect(response.status).toBe(200);
-    rmSync(cwd, { recursive: true });
   });
 });
 

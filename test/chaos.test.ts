@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { authorize, page, transports, type Page } from "./support/client.ts";
-import { binary, launch, listening, spawn, type Run } from "./support/binary.ts";
+import { launch, listening, spawn, type Run } from "./support/binary.ts";
 import { folder } from "./support/folder.ts";
 import { proxy, type Proxy } from "./support/proxy.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
@@ -11,9 +11,6 @@ import { apiKey } from "./support/service.ts";
 const kills = Number(process.env["CHAOS_KILLS"] ?? 5);
 const users = ["alice", "bob", "carol"];
 const channels = ["msf", "b2b"];
-
-// Building takes longer than a test may.
-await binary();
 
 interface Victim extends Page {
   readonly user: string;

@@ -1,16 +1,12 @@
-import { afterEach, expect, test } from "bun:test";
-import { binary, launch, type Run } from "./support/binary.ts";
+import { expect, test } from "bun:test";
+import { launch, type Run } from "./support/binary.ts";
 import { createRequests } from "./bench/requests.ts";
 import { connected, notify, transports } from "./support/client.ts";
-import { flood, idleKinds, stopFloods, type Counts } from "./support/flood.ts";
+import { flood, idleKinds, type Counts } from "./support/flood.ts";
 import { metric } from "./support/raw.ts";
 import { apiKey } from "./support/service.ts";
 
 /** What one who wants nothing but to take room cannot do to those who are there, and to those who come. */
-
-// Building takes longer than a test may.
-await binary();
-afterEach(stopFloods);
 
 /** As many descriptors as this process may give to another, which is what the service has for connections. */
 const descriptors = Number(Bun.spawnSync(["sh", "-c", "ulimit -Hn"]).stdout.toString()) || 1_000_000;

@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { createHmac } from "node:crypto";
 import { createConnection } from "node:net";
-import { binary } from "./support/binary.ts";
 import { base64url, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
 import { encodeFrame, enginePacket, flawOfFrames, flawOfPacket, message, oddFrame } from "./support/fuzz-packets.ts";
 import { addressOf, flawOf, fuzz, target } from "./support/fuzz.ts";
@@ -22,9 +21,6 @@ import { engineUrl, parseOpen, talk, upgradeHeaders } from "./support/raw.ts";
  * Whatever is sent over a websocket, or by polling, at the level of frames, of Engine.IO or of Socket.IO: it ends its own
  * session at most, and what comes back is what a stock client knows. SEED repeats a round, FUZZ_ROUNDS makes more of them.
  */
-
-// Building takes longer than a test may.
-await binary();
 
 const tokenSecret = "a-token-secret-that-the-fuzzer-knows";
 const sign: Sign = (text) => base64url(createHmac("sha256", tokenSecret).update(text).digest());

@@ -1,6 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
 import { createPublicKey, KeyObject, sign as signWith, verify as verifyWith } from "node:crypto";
-import { binary } from "./support/binary.ts";
 import { encode, mutateDraft, type Draft, type Sent } from "./support/fuzz-request.ts";
 import { addressOf, flawOf, fuzz, secret, target } from "./support/fuzz.ts";
 import { base64url, jwtOf, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
@@ -15,9 +14,6 @@ import { apiKey, wsToken } from "./support/service.ts";
  * Whatever is sent to where strangers may send, the executable answers it with a problem that is documented, serves nobody who
  * has no right to it, and goes on as before. SEED repeats a round, FUZZ_ROUNDS makes more of them.
  */
-
-// Building takes longer than a test may.
-await binary();
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {

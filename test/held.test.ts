@@ -1,6 +1,4 @@
-import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { cursorAt } from "../src/model/cursor.ts";
@@ -10,33 +8,21 @@ import { Problem } from "../src/model/problem.ts";
 import { createHeld } from "../src/notify/held.ts";
 import { launch } from "./support/binary.ts";
 import { authorize, closePages, connected, next, notify, post, transports, type Page } from "./support/client.ts";
+import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
+import { metric, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "amper-channels-held-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let files = 0;
-const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${join(folder, `${++files}.db`)}` };
+const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${join(folder(), "journal.db")}` };
 
 /** A heartbeat as often as the settings allow: what was written is confirmed at once. */
 const beating = { AMPER_PING_INTERVAL_MS: "100" };
 /** No heartbeat during a test. */
 const silent = { AMPER_PING_INTERVAL_MS: "120000" };
 
-async function metric(url: string, series: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  const line = text.split("\n").find((candidate) => candidate.startsWith(`${series} `));
-  return Number(line?.slice(series.length + 1) ?? 0);
-}
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline_ms = performance.now() + 8000;
-  while (!(await condition())) if (performance.now() > deadline_ms) throw new Error("it does not come");
-}
-
-const untilHeld = (url: string, count: number) => until(async () => (await metric(url, "amper_held")) === count);
+const untilHeld = (url: string, count: number): Promise<void> =>
+  until(`${count} are held`, async () => (await metric(url, "amper_held")) === count);
 
 /** All that a page has, once nothing that was sent before is still on its way to it. */
 async function all(url: string, page: Page, user: string): Promise<unknown[]> {
@@ -113,7 +99,7 @@ for (const [name, options] of Object.entries(transports)) {
       await notify(url, { msg: 1, keycloak: "alice" });
       await count(1);
       socket.disconnect();
-      await until(async () => (await metric(url, "amper_users")) === 0);
+      await until("the user is gone", async () => (await metric(url, "amper_users")) === 0);
       await notify(url, { msg: 2, channel: "msf" });
       await notify(url, { msg: 3, keycloak: "alice", ttl: 60 });
       await notify(url, { msg: 4, keycloak: "alice" });
@@ -274,7 +260,7 @@ describe("held over a restart", () => {
     const { id } = await notify(first.url, { msg: "held", keycloak: "alice", ttl: 3600 });
     await notify(first.url, { msg: "not held", keycloak: "alice" });
     now_ms += 600_000;
-    await until(async () => (await metric(first.url, "amper_window_entries")) === 0);
+    await until("the window is empty", async () => (await metric(first.url, "amper_window_entries")) === 0);
     await first.stop();
     now_ms += 600_000;
     const second = await start(env, { now: () => now_ms });
@@ -359,7 +345,7 @@ for (const [name, journal] of Object.entries(journals)) {
       expect((await hold(url, msg, "carol")).status).toBe(200);
       await expectFull(await hold(url, 0, "dave"));
       expect(await (await connected(url, "bob", "msf")).count(1)).toEqual([msg]);
-      await until(async () => (await metric(url, "amper_held_bytes")) === 2000);
+      await until("2,000 bytes are held", async () => (await metric(url, "amper_held_bytes")) === 2000);
       expect((await hold(url, msg, "dave")).status).toBe(200);
     });
 

@@ -1,7 +1,5 @@
 import { Database } from "bun:sqlite";
-import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { cursorAt, type Cursor } from "../src/model/cursor.ts";
@@ -9,14 +7,11 @@ import { Problem } from "../src/model/problem.ts";
 import { createIdempotency, fingerprint, type Memo } from "../src/notify/idempotency.ts";
 import { launch } from "./support/binary.ts";
 import { closePages, connected, notify, post } from "./support/client.ts";
+import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
 import { apiKey, start } from "./support/service.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "amper-channels-idempotency-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let files = 0;
-const fresh = () => join(folder, `${++files}.db`);
+const fresh = () => join(folder(), "journal.db");
 const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${fresh()}` };
 
 const Receipt = v.strictObject({

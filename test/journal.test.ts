@@ -1,9 +1,7 @@
-import { afterEach } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createMemoryJournal } from "../src/journal/memory.ts";
 import { openSqliteJournal } from "../src/journal/sqlite.ts";
+import { folder } from "./support/folder.ts";
 import { journalSuite, keep } from "./support/journal-suite.ts";
 
 journalSuite("memory:", {
@@ -12,17 +10,11 @@ journalSuite("memory:", {
 });
 
 for (const sync of ["normal", "full"] as const) {
-  const folders: string[] = [];
   journalSuite(`sqlite: ${sync}`, {
     makePlace() {
-      const folder = mkdtempSync(join(tmpdir(), "amper-channels-journal-"));
-      folders.push(folder);
+      const path = join(folder(), "journal.db");
       const common = { ...keep, sync, takeover_seconds: 0, onWaiting() {}, onHealth() {}, onCommit() {} };
-      return { open: (now) => openSqliteJournal({ path: join(folder, "journal.db"), now, ...common }) };
+      return { open: (now) => openSqliteJournal({ path, now, ...common }) };
     },
-  });
-  // After the suite's own, which closes the journals.
-  afterEach(() => {
-    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
   });
 }

@@ -1,5 +1,4 @@
 import { connect } from "node:net";
-import { afterEach } from "bun:test";
 import { engineUrl, upgradeHeaders } from "./raw.ts";
 
 /** A frame that the server sent. `code` is that of a close frame that has one. */
@@ -95,7 +94,7 @@ function take(data: Buffer): { frame: Frame; length: number } | undefined {
   };
 }
 
-afterEach(() => {
+export function closeFrames(): void {
   for (const socket of open) socket.destroy();
   open.clear();
-});
+}

@@ -1,7 +1,7 @@
-import { afterAll, describe, test } from "bun:test";
-import { copyFileSync, globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, test } from "bun:test";
+import { copyFileSync, globSync, mkdirSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
+import { folder } from "./folder.ts";
 import { patience_ms } from "./raw.ts";
 
 const { KEYCLOAK_HOME, CI, PATH = "", JAVA_HOME } = process.env;
@@ -61,8 +61,6 @@ export async function stopKeycloak(): Promise<void> {
   server = undefined;
   await stopping;
 }
-// Preloaded: after the last test of all files.
-afterAll(stopKeycloak);
 
 /**
  * A service has to know the port before Keycloak listens on it: it is free then as now, because the address is one of
@@ -78,7 +76,7 @@ function freeUrl(): string {
 }
 
 function spawn({ hostname, port }: URL): Server {
-  const home = mkdtempSync(join(tmpdir(), "amper-channels-keycloak-"));
+  const home = folder();
   // What it writes goes into this home. Of the distribution, it only reads.
   symlinkSync(join(KEYCLOAK_HOME ?? "", "lib"), join(home, "lib"));
   mkdirSync(join(home, "data/import"), { recursive: true });
@@ -117,7 +115,6 @@ function spawn({ hostname, port }: URL): Server {
     async stop() {
       process.kill(-child.pid, "SIGKILL");
       await log.ended;
-      rmSync(home, { recursive: true });
     },
   };
 }

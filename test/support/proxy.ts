@@ -1,4 +1,3 @@
-import { afterEach } from "bun:test";
 import { connect, createServer, type Server, type Socket } from "node:net";
 
 /** A network between a client and the service that can be cut and can stall. */
@@ -65,7 +64,7 @@ export async function proxy(port: number): Promise<Proxy> {
   };
 }
 
-afterEach(() => {
+export function closeProxies(): void {
   for (const close of open) close();
   open.clear();
-});
+}

@@ -1,4 +1,3 @@
-import { afterEach } from "bun:test";
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 
@@ -12,7 +11,6 @@ export async function closeRaws(): Promise<void> {
   await Promise.all([...open].map((one) => one.close()));
   open.clear();
 }
-afterEach(closeRaws);
 
 /** Asks until it is so: for what the other side does in its own time. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -23,10 +21,11 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-/** The value of a metric; one with labels is named with them, as it stands in the exposition. */
+/** The value of a metric; one with labels is named with them, as it stands in the exposition, and is 0 until it counts. */
 export async function metric(url: string, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, "m").exec(text)?.[1]);
+  if (!text.includes(`# TYPE ${name.replace(/\{.*/, "")} `)) throw new Error(`there is no metric ${name}`);
+  return Number(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, "m").exec(text)?.[1] ?? 0);
 }
 
 export const noSessions = (url: string): Promise<void> =>
