@@ -9,6 +9,7 @@ import { launch } from "./support/binary.ts";
 import { closePages, connected, notify, post } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
+import { metric, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
 const fresh = () => join(folder(), "journal.db");
@@ -185,9 +186,7 @@ for (const [name, journal] of Object.entries(journals)) {
       const first = await sendOnce(url, "a", body);
       now_ms += 24 * 60 * 60 * 1000;
       // Even after the journal was tidied.
-      const entries = async () =>
-        /^amper_window_entries (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
-      while ((await entries()) !== "0");
+      await until("the window is empty", async () => (await metric(url, "amper_window_entries")) === 0);
       expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
       now_ms += 1;
       const second = await sendOnce(url, "a", body);

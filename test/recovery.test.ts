@@ -3,6 +3,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { authorize, connected, next, notify, page, transports, type Page } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
+import { metric, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
 const secret = "0123456789abcdef0123456789abcdef";
@@ -129,7 +130,7 @@ describe("no recovery, and no replay", () => {
     await notify(url, { msg: "missed", channel: "msf" });
     now_ms += 301_000;
     // The window is tidied in the background, once a second.
-    while (!(await (await fetch(`${url}/metrics`)).text()).includes("amper_window_entries 0")) await Bun.sleep(20);
+    await until("the window is empty", async () => (await metric(url, "amper_window_entries")) === 0);
     alice.socket.connect();
     await next(alice.socket, "connect");
     expect(alice.socket.recovered).toBe(false);

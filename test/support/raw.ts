@@ -57,6 +57,13 @@ export const upgradeHeaders = {
   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 } as const;
 
+/** The same with a request line, for a connection that is written by hand. */
+export function upgradeRequest({ sid, headers = {} }: { sid?: string | undefined; headers?: object } = {}): string {
+  const { pathname, search } = new URL(engineUrl("http://x", "websocket", sid));
+  const lines = Object.entries({ Host: "127.0.0.1", ...upgradeHeaders, ...headers }).map((line) => line.join(": "));
+  return `GET ${pathname}${search} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+}
+
 /** An Engine.IO connection that is spoken by hand. */
 export interface Raw {
   readonly sid: string;
