@@ -6,7 +6,7 @@ import { base64url, jwtOf, mutateJwt, oddSignedJwt, type JwtParts, type Sign } f
 import * as mutations from "./support/mutations.ts";
 import { below, chance, membersOf, mutateText, objectOf, times } from "./support/mutations.ts";
 import { pick, type Random } from "./support/random.ts";
-import { talk } from "./support/raw.ts";
+import { handled, talk } from "./support/raw.ts";
 import { claimsOf, startRealm, user } from "./support/realm.ts";
 import { apiKey, wsToken } from "./support/service.ts";
 
@@ -41,8 +41,8 @@ async function storm({ path, draft, mutateBody, isEntitled, env }: Endpoint, cas
   }
 
   async function run(sent: Sent, i: number): Promise<string | null> {
-    const patience = sent.isFramed ? {} : { silence_ms: 60 };
-    const { answers, text } = await talk(url, sent.bytes, { from: addressOf(i), ...patience });
+    const leave = sent.isFramed ? {} : { leaveAfter: () => handled(url) };
+    const { answers, text } = await talk(url, sent.bytes, { from: addressOf(i), ...leave });
     for (const answer of answers) {
       statuses.add(answer.status);
       const flaw = flawOf(answer, sent.text.startsWith("HEAD "));

@@ -202,29 +202,33 @@ export interface TalkOptions {
   readonly enough?: number;
   /** End the connection right after the bytes, as a client that dies does. */
   readonly cut?: boolean;
-  /** Leave if nothing has come for so long: the server waits for the rest of something. */
-  readonly silence_ms?: number;
+  /** Leave when this is over, too: the server may wait for the rest of something. */
+  readonly leaveAfter?: () => Promise<unknown>;
   /** The address of loopback to call from: for the server, another client. */
   readonly from?: string;
 }
 
 /** Writes bytes to a fresh TCP connection, as they are, and listens. */
 export function talk(url: string, bytes: string | Uint8Array, options: TalkOptions = {}): Promise<Talk> {
-  const { enough = 1, cut = false, silence_ms = 5000, from: localAddress } = options;
+  const { enough = 1, cut = false, leaveAfter, from: localAddress } = options;
   const data = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
   const isHead = Buffer.from(data.subarray(0, 5)).toString() === "HEAD ";
-  const { promise, resolve } = Promise.withResolvers<Talk>();
+  const { promise, resolve, reject } = Promise.withResolvers<Talk>();
   let text = "";
   const target = { port: Number(new URL(url).port), host: "127.0.0.1", ...(localAddress && { localAddress }) };
   const socket: Socket = connect(target, () => {
     if (cut) socket.end(data);
     else socket.write(data);
+    if (leaveAfter !== undefined) void leaveAfter().then(() => finish(false), reject);
   });
   const finish = (closed: boolean) => {
     resolve({ text, answers: parseAnswers(text, isHead), closed });
     socket.destroy();
   };
-  socket.setTimeout(silence_ms, () => finish(false));
+  socket.setTimeout(patience_ms, () => {
+    reject(new Error(`neither an answer nor an end within ${patience_ms} ms, only ${JSON.stringify(text)}`));
+    socket.destroy();
+  });
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString("latin1");
     if (!cut && parseAnswers(text, isHead).length >= enough) finish(false);
@@ -233,6 +237,14 @@ export function talk(url: string, bytes: string | Uint8Array, options: TalkOptio
   socket.on("error", () => finish(true));
   socket.on("close", () => finish(true));
   return promise;
+}
+
+/**
+ * Resolves when the server has read what was sent to it before, and what it answers to that at once is here: it has answered two
+ * requests since, the second asked after the answer to the first.
+ */
+export async function handled(url: string): Promise<void> {
+  for (let i = 0; i < 2; i++) await (await fetch(`${url}/health/live`)).text();
 }
 
 /** The answers that are complete. */
