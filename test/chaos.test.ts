@@ -5,6 +5,7 @@ import { launch, listening, spawn, type Run } from "./support/binary.ts";
 import { folder } from "./support/folder.ts";
 import { proxy, type Proxy } from "./support/proxy.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
+import { until } from "./support/raw.ts";
 import { apiKey } from "./support/service.ts";
 
 /** How often the server is killed. The long form: CHAOS_KILLS=50 bun test test/chaos.test.ts */
@@ -140,6 +141,11 @@ describe("chaos", () => {
     const backends = load(Number(port), random);
     for (let kill = 0; kill < kills; kill++) {
       await torment(victims, random);
+      // Most have to notice it.
+      await until(
+        "most are connected",
+        () => victims.filter(({ socket }) => socket.connected).length > victims.length / 2,
+      );
       server.kill("SIGKILL");
       await server.exited;
       await Bun.sleep(random() * 50);

@@ -23,7 +23,9 @@ import { start } from "./support/service.ts";
 
 const interval_ms = 300;
 const timeout_ms = 200;
-const quick = { AMPER_PING_INTERVAL_MS: `${interval_ms}`, AMPER_PING_TIMEOUT_MS: `${timeout_ms}` };
+/** Heartbeats soon, and all the time to answer them. */
+const beating = { AMPER_PING_INTERVAL_MS: `${interval_ms}` };
+const quick = { ...beating, AMPER_PING_TIMEOUT_MS: `${timeout_ms}` };
 /** Timers may fire a moment early by another clock. */
 const early_ms = 20;
 const limits = { pingInterval: interval_ms, pingTimeout: timeout_ms, maxPayload: 1_000_000 };
@@ -155,12 +157,13 @@ describe("the handshake", () => {
 describe("the heartbeat", () => {
   for (const [name, opened] of Object.entries(raws)) {
     test(`comes every pingInterval, and its answer keeps the session, ${name}`, async () => {
-      const { url } = await start(quick);
+      const { url } = await start(beating);
+      let before_ms = performance.now();
       const raw = await opened(url);
       for (let round = 1; round <= 3; round++) {
-        const asked_ms = performance.now();
         expect(await raw.next()).toBe("2");
-        expect(performance.now() - asked_ms).toBeGreaterThan(interval_ms - early_ms);
+        expect(performance.now() - before_ms).toBeGreaterThan(interval_ms - early_ms);
+        before_ms = performance.now();
         await raw.send("3");
       }
       expect(await metric(url, "amper_sessions")).toBe(1);
@@ -168,13 +171,11 @@ describe("the heartbeat", () => {
 
     test(`that is not answered within pingTimeout ends the session, ${name}`, async () => {
       const { url } = await start(quick);
+      const before_ms = performance.now();
       const raw = await opened(url);
       expect(await raw.next()).toBe("2");
-      const asked_ms = performance.now();
       expect(await raw.ended()).toEqual([]);
-      const taken_ms = performance.now() - asked_ms;
-      expect(taken_ms).toBeGreaterThan(timeout_ms - early_ms);
-      expect(taken_ms).toBeLessThan(timeout_ms + 1000);
+      expect(performance.now() - before_ms).toBeGreaterThan(interval_ms + timeout_ms - early_ms);
       await noSessions(url);
       await expectProblem(await fetch(engineUrl(url, "polling", raw.sid)), "invalid_request");
     });
@@ -431,7 +432,7 @@ describe("a client that talks", () => {
 
 describe("an upgrade", () => {
   test("answers the probe, ends the poll that waits with a noop, and moves the session", async () => {
-    const { url } = await start(quick);
+    const { url } = await start(beating);
     const { polling, ws } = await upgraded(url);
     expect(await ws.next()).toBe("2");
     await ws.send("3", await connectPacket(url));
@@ -526,7 +527,7 @@ describe("an upgrade", () => {
   });
 
   test("that is probed twice and given up leaves no timer behind that goes on writing noops", async () => {
-    const { url } = await start(quick);
+    const { url } = await start(beating);
     const { polling, ws } = await probed(url);
     await ws.send("2probe");
     ws.close();

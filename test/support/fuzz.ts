@@ -116,9 +116,13 @@ export async function target(env: Record<string, string> = {}) {
       socket.disconnect();
       await until("the newcomer is gone", async () => (await metric(url, "amper_users")) === 1);
     }
-    await until("the witness is alone", async () => (await metric(url, "amper_sessions")) === 1);
-    expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(1);
-    expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
+    await until(
+      "the witness is alone",
+      async () =>
+        (await metric(url, "amper_sessions")) === 1 &&
+        (await metric(url, 'amper_connections{transport="websocket"}')) === 1 &&
+        (await metric(url, 'amper_connections{transport="polling"}')) === 0,
+    );
     expect(lines.splice(0).filter((line) => isOdd(line))).toEqual([]);
   }
 
