@@ -6,10 +6,10 @@ import { folder } from "./support/folder.ts";
 import { proxy, type Proxy } from "./support/proxy.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
 import { until } from "./support/raw.ts";
+import { report, scale } from "./support/scale.ts";
 import { apiKey } from "./support/service.ts";
 
-/** How often the server is killed. The long form: CHAOS_KILLS=50 bun test test/chaos.test.ts */
-const kills = Number(process.env["CHAOS_KILLS"] ?? 5);
+const kills = scale.chaosKills;
 const users = ["alice", "bob", "carol"];
 const channels = ["msf", "b2b"];
 
@@ -158,6 +158,7 @@ describe("chaos", () => {
     // So that kills that nobody noticed do not pass for kills survived. (A stalled client may sleep through one.)
     const reconnects = victims.reduce((sum, { recovered }) => sum + recovered.length, 0);
     expect(reconnects).toBeGreaterThan((kills * victims.length) / 2);
+    report(`${kills} kills, ${reconnects} reconnects, ${accepted.length} notifications, SEED=${seed}`);
   });
 
   test("a successor takes over under load, three times: every call succeeds, and nobody misses anything", async () => {

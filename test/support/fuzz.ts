@@ -5,10 +5,8 @@ import { authorize, closePages, connected, notify, transports } from "./client.t
 import { flawOfProblem } from "./problem.ts";
 import { generator, seeded, type Random } from "./random.ts";
 import { metric, noSessions, patience_ms, until, type Answer } from "./raw.ts";
+import { report, scale } from "./scale.ts";
 import { apiKey, wsToken } from "./service.ts";
-
-/** How many rounds, each with a seed of its own. The long form: FUZZ_ROUNDS=100 bun test test/fuzz */
-const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 1);
 
 /** Stands in what must never be logged or told to others: messages, packets, queries, tokens. */
 export const secret = "never-to-be-logged";
@@ -37,7 +35,7 @@ export interface Fuzzing<T> {
 export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fuzzing<T>): Promise<void> {
   const { seed: first } = seeded();
   let last = 0;
-  for (let seed = first; seed < first + rounds; seed++) {
+  for (let seed = first; seed < first + scale.fuzzRounds; seed++) {
     const random = generator(seed);
     const made = Array.from({ length: cases }, (_, i) => make(random, i));
     const flaws: string[] = [];
@@ -61,6 +59,7 @@ export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fu
       throw new Error(`SEED=${seed} repeats it: ${flaws.length} of ${cases} cases\n${flaws.slice(0, 5).join("\n")}`);
     }
   }
+  report(`${scale.fuzzRounds} rounds of ${cases} cases, the first with SEED=${first}`);
 }
 
 /** One that hangs has to tell its seed, too: before its test is ended. */

@@ -1,7 +1,6 @@
 import * as fc from "fast-check";
-import { scale } from "./scale.ts";
-
-const { SEED } = process.env;
+import { seeded } from "./random.ts";
+import { report, scale } from "./scale.ts";
 
 /**
  * Makes up histories of steps, and expects that `replay` throws for none of them. Where it does, the history is made as short and
@@ -13,9 +12,7 @@ export function expectOfHistories<T>(
   replay: (steps: readonly T[]) => void,
 ): void {
   const history = fc.array(step, { maxLength: maxSteps, size: "max" });
-  fc.assert(fc.property(history, replay), {
-    numRuns: scale.modelRuns,
-    includeErrorInReport: true,
-    ...(SEED !== undefined && { seed: Number(SEED) }),
-  });
+  const { seed } = seeded();
+  fc.assert(fc.property(history, replay), { numRuns: scale.modelRuns, includeErrorInReport: true, seed });
+  report(`${scale.modelRuns} histories of at most ${maxSteps} steps, SEED=${seed}`);
 }
