@@ -14,9 +14,6 @@ const commands: Readonly<Record<string, Command>> = {
   serve: { ...serve, run: serve.serve },
   check: { ...check, run: check.check },
   key: { ...key, run: key.key },
-  notify: notAvailable("send a notification"),
-  listen: notAvailable("connect as a user and print what arrives"),
-  bench: notAvailable("measure this machine"),
 };
 
 /** argv → command. The only place that exits the process. */
@@ -51,16 +48,4 @@ Each command has --help.
 function print(text: string): number {
   process.stdout.write(text);
   return 0;
-}
-
-function notAvailable(what: string): Command {
-  const summary = `${what} (not available in this version)`;
-  return {
-    summary,
-    help: () => `${summary}\n`,
-    run: async () => {
-      process.stderr.write(`amper-channels: ${summary}.\n`);
-      return 2;
-    },
-  };
 }

@@ -1,13 +1,39 @@
+import { createAccess, longestCredential_ms } from "./authorize/access.ts";
+import { createAdmission } from "./authorize/admission.ts";
+import { createAuthorize } from "./authorize/authorize.ts";
+import { createRealms } from "./authorize/realms.ts";
+import { createRevocations } from "./authorize/revocations.ts";
+import { createTokens } from "./authorize/tokens.ts";
+import { createBeat } from "./connections/beat.ts";
+import { createConfirmation } from "./connections/confirmation.ts";
+import type { Connection } from "./connections/connection.ts";
+import { drain, drainPolling } from "./connections/drain.ts";
+import { createFanout } from "./connections/fanout.ts";
+import { createGateway } from "./connections/gateway.ts";
+import { createMembers } from "./connections/members.ts";
+import { createRecovery } from "./connections/recovery.ts";
+import { createRegistry } from "./connections/registry.ts";
+import { createSessions } from "./connections/sessions.ts";
+import { createDelivery } from "./delivery.ts";
+import { registerGauges } from "./gauges.ts";
+import { createAnswer } from "./http/answer.ts";
+import { createCors } from "./http/cors.ts";
+import { createEngineRoute } from "./http/engine.ts";
 import { listen } from "./http/listen.ts";
+import { createRouter } from "./http/router.ts";
+import { createRoutes } from "./http/routes.ts";
+import { createHeld } from "./journal/held.ts";
+import { createMemoryJournal } from "./journal/memory.ts";
+import { openSqliteJournal } from "./journal/sqlite.ts";
+import { createWindow } from "./journal/window.ts";
+import { createClients } from "./limits/address.ts";
+import { createGate } from "./limits/gate.ts";
+import { createNotify } from "./notify/notify.ts";
 import { createEvents } from "./observe/events.ts";
 import type { Log } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import { createLogout } from "./revocations/logout.ts";
 import { createRevoker } from "./revocations/revoke.ts";
-import { createAccess, longestCredential_ms } from "./service/access.ts";
-import { createConnections } from "./service/connections.ts";
-import { createHttp } from "./service/http.ts";
-import { createLimits } from "./service/limits.ts";
-import { openStore } from "./service/store.ts";
 import type { Settings } from "./settings/schema.ts";
 import { version } from "./version.ts";
 
@@ -29,106 +55,123 @@ export interface Service {
 }
 
 /**
- * Settings → a running service. Only here and in `service/` are the rooms joined. Throws if it cannot listen, or gets no
- * journal.
+ * Settings → a running service: the one composition, from top to bottom. Throws if it cannot listen, or gets no journal.
  */
 export async function startService(
   settings: Settings,
   { log, now = Date.now }: { log: Log; now?: () => number },
 ): Promise<Service> {
-  let draining = false;
-  const events = createEvents(log, () => metrics);
+  const metrics = createMetrics(version);
+  const events = createEvents(log, metrics);
+
+  // The journal, and what this node keeps of it in memory.
   const revocations_ms = longestCredential_ms(settings);
-  const store = await openStore(settings, { events, now, revocations_ms });
-  const { journal, window, held } = store;
-  const limits = createLimits(settings, { events, now });
-  const access = createAccess(settings, { events, now, history: journal.history, limits });
-  const publish = (topic: string, frame: string) => server.publish(topic, frame);
-  const connections = createConnections(settings, { events, now, store, access, limits, publish });
-  const { registry, fanout, gateway, sessions } = connections;
-  // Every node follows the journal, this one too.
-  journal.follow(connections.follow);
-  const revoker = createRevoker({
-    apply(revoked) {
-      access.revocations.add(revoked, now());
-      return connections.end(revoked);
-    },
-    append: journal.append,
-    onUnsaved: events.revocations.onUnsaved,
-  });
+  const journal =
+    settings.journal.kind === "memory"
+      ? createMemoryJournal({ now })
+      : await openSqliteJournal(settings.journal.path, settings, { revocations_ms, events: events.journal, now });
+  const window = createWindow(settings, journal.history, now);
+  const held = createHeld(settings, { journal, events: events.journal, now });
+  const revocations = createRevocations({ keep_ms: revocations_ms, now }, journal.history.revocations);
 
-  const metrics = createMetrics(version, {
-    sessions: () => ({ all: sessions.size, unauthenticated: sessions.unauthenticated }),
-    polling: () => fanout.polling,
-    users: () => registry.users,
-    channels: () => registry.channels().map(([channel, members]) => [channel, members.size] as const),
-    window: () => ({
-      entries: window.entries,
-      bytes: window.bytes,
-      age_seconds: (now() - (window.oldest_ms ?? now())) / 1000,
-    }),
-    journalBytes: journal.sizeBytes,
-    held: () => held,
-    revocations: () => ({ inForce: access.revocations.size, unsaved: revoker.unsaved }),
-    realms: access.realms,
-  });
-  const router = createHttp(settings, {
-    events,
-    now,
-    store,
+  // Who may come in, and how often.
+  const gate = createGate(settings, { events: events.requests, now });
+  const clients = createClients(settings, events.requests);
+  const [signing = journal.history.tokenSecret, ...others] = settings.token_secret;
+  const secrets = [signing, ...others] as const;
+  const tokens = createTokens({ secrets, ttl_seconds: settings.token_ttl_seconds, now });
+  const access = createAccess(settings, { secrets, revocations, now });
+  const realms = createRealms(settings, { events: events.access, now });
+  const authorize = createAuthorize({ access, tokens, revocations, realms, gate, events: events.access });
+
+  // Who is connected, and how entries of the journal reach them.
+  const registry = createRegistry<Connection>();
+  const members = createMembers(registry, events.connections);
+  const confirmation = createConfirmation({ window, held });
+  const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
+  const beat = createBeat(settings, { window, fanout });
+  const delivery = createDelivery({ journal, window, held, revocations, access, registry, members, fanout, beat });
+  journal.follow(delivery.follow);
+
+  // What comes from outside.
+  const sessions = createSessions(settings, events.requests);
+  const admit = createAdmission({ access, tokens });
+  const recovery = createRecovery(settings, window);
+  const gateway = createGateway(settings, {
+    admit,
     access,
-    connections,
-    limits,
-    revoke: revoker.revoke,
+    recovery,
+    held,
+    registry,
+    members,
+    fanout,
+    sessions,
+    gate,
+    clients,
+    events: events.connections,
+    now,
+  });
+  const revoker = createRevoker({ delivery, journal, events: events.access, now });
+  const logout = createLogout({ realms, revoker, events: events.access, now });
+  const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
+  const cors = createCors(settings);
+  const routes = createRoutes(settings, {
+    access,
+    gate,
+    authorize,
+    notify,
+    logout,
+    revoker,
+    registry,
+    journal,
+    realms,
     metrics,
-    isDraining: () => draining,
+  });
+  const router = createRouter(routes, { gate, cors });
+  const engine = createEngineRoute(settings, { gateway, gate, sessions, members, cors, events: events.requests });
+  const answer = createAnswer(settings, { router, engine, clients, cors, events: events.requests });
+  registerGauges(metrics, {
+    registry,
+    members,
+    sessions,
+    journal,
+    window,
+    held,
+    revocations,
+    revoker,
+    realms,
+    now,
   });
 
-  const { tls_cert: cert, tls_key: key } = settings;
-  const server = listen({
-    host: settings.host,
-    port: settings.port,
-    tls: cert === undefined || key === undefined ? undefined : { cert, key },
-    answer: router.answer,
-    websocket: gateway.websocket,
-    silence_ms: settings.ping_interval_ms + settings.ping_timeout_ms,
-    backlogBytes: settings.backlog_bytes,
-    maxHeaderBytes: settings.max_header_bytes,
-    maxControlFrames: settings.max_client_messages,
-    onControlFlood: () => events.connections.exceeded("messages"),
-    onCrash: events.http.onCrash,
-  });
-  access.start();
-  const tidying = setInterval(() => {
-    store.tidy();
-    access.revocations.tidy();
-    if (access.hasEnded()) connections.endRevoked();
-  }, tidy_ms);
+  const server = listen(settings, { answer, gateway, events: { ...events.requests, ...events.connections } });
+  fanout.attach(server);
+  realms?.start();
+  const tidying = setInterval(delivery.tidy, tidy_ms);
 
   return {
     url: server.url.origin,
     reload(given) {
       access.reload(given);
-      return connections.endRevoked();
+      return delivery.endForbidden();
     },
     async stop() {
-      draining = true;
-      await connections.drainPolling();
+      gate.close();
+      await drainPolling({ registry, members });
       const empty = server.stop(false);
-      await router.idle();
-      const lost = await revoker.stop();
-      for (const revoked of lost) events.revocations.lost(revoked);
+      await router.end();
+      const isSaved = await revoker.stop();
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
-      await connections.drain();
-      connections.stop();
+      await drain(settings, { registry, members });
+      gateway.closeAll();
+      beat.stop();
       // The last answers are still on their way: polls that carry `closing`, close frames.
       await Promise.race([empty, Bun.sleep(farewell_ms)]);
       await server.stop(true);
-      access.stop();
+      realms?.stop();
       metrics.stop();
       clearInterval(tidying);
-      return lost.length === 0;
+      return isSaved;
     },
   };
 }

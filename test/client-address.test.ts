@@ -3,13 +3,14 @@ import { createClients } from "../src/limits/address.ts";
 
 const peer = "198.51.100.9";
 
-function clients(trustProxyHops: number) {
+function clients(trust_proxy_hops: number) {
   const warned: string[] = [];
-  const { of } = createClients({ trustProxyHops, onUntrusted: (from) => warned.push(from) });
+  const { of } = createClients({ trust_proxy_hops }, { undeclaredProxy: (from) => void warned.push(from) });
   const ask = (from: string, ...forwardedFor: string[]) => {
     const headers = new Headers();
     for (const value of forwardedFor) headers.append("X-Forwarded-For", value);
-    return of(from, headers);
+    const requestIP = () => ({ address: from, family: "IPv4", port: 1 }) as const;
+    return of(new Request("http://localhost", { headers }), { requestIP });
   };
   return { ask, warned };
 }

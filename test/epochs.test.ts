@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { Journal } from "../src/journal/journal.ts";
-import { openSqliteJournal } from "../src/journal/sqlite.ts";
 import { folder } from "./support/folder.ts";
 import { alice, keep, notification, record } from "./support/journal-suite.ts";
 import { createClock } from "./support/realm.ts";
+import { openAt } from "./support/sqlite-journal.ts";
 
 /** Each start begins an epoch. A journal that is restarted every day must not keep all of them. */
 
@@ -13,16 +13,7 @@ afterEach(() => journal?.close());
 
 async function open(path: string, now: () => number): Promise<Journal> {
   await journal?.close();
-  journal = await openSqliteJournal({
-    ...keep,
-    path,
-    sync: "normal",
-    takeover_seconds: 0,
-    now,
-    onWaiting() {},
-    onHealth() {},
-    onCommit() {},
-  });
+  journal = await openAt(path, { now });
   record(journal);
   return journal;
 }

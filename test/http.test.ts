@@ -38,12 +38,6 @@ test("HEAD answers as GET does, without the body", async () => {
   expect([response.status, await response.text()]).toEqual([200, ""]);
 });
 
-test("what later versions bring says so", async () => {
-  const { url } = await start();
-  await expectProblem(await fetch(`${url}/openapi.json`), "not_available");
-  await expectProblem(await fetch(`${url}/console`), "not_available");
-});
-
 test("a request keeps its X-Request-Id if that is harmless, and gets one if not", async () => {
   const { url } = await start();
   const ask = async (id: string) =>

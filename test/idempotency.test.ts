@@ -1,22 +1,20 @@
 import { Database } from "bun:sqlite";
-import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { cursorAt, type Cursor } from "../src/model/cursor.ts";
 import { Problem } from "../src/model/problem.ts";
-import { createIdempotency, fingerprint, type Memo } from "../src/notify/idempotency.ts";
+import type { Journal, Memo, Recalled } from "../src/journal/journal.ts";
+import { createIdempotency, fingerprint } from "../src/notify/idempotency.ts";
+import { parseReceipt, type Receipt } from "../src/notify/receipt.ts";
 import { launch } from "./support/binary.ts";
 import { closePages, connected, notify, post } from "./support/client.ts";
+import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
+import { metric, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "amper-channels-idempotency-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let files = 0;
-const fresh = () => join(folder, `${++files}.db`);
+const fresh = () => join(folder(), "journal.db");
 const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${fresh()}` };
 
 const Receipt = v.strictObject({
@@ -190,9 +188,7 @@ for (const [name, journal] of Object.entries(journals)) {
       const first = await sendOnce(url, "a", body);
       now_ms += 24 * 60 * 60 * 1000;
       // Even after the journal was tidied.
-      const entries = async () =>
-        /^amper_window_entries (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
-      while ((await entries()) !== "0");
+      await until("the window is empty", async () => (await metric(url, "amper_window_entries")) === 0);
       expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
       now_ms += 1;
       const second = await sendOnce(url, "a", body);
@@ -284,7 +280,7 @@ describe("Idempotency-Key over a restart", () => {
     const bob = await connected(second.url, "bob", "msf");
     await notify(second.url, { msg: "end", keycloak: "bob" });
     expect(await bob.count(2)).toEqual(["once", "end"]);
-  }, 20_000);
+  });
 
   test("killed between commit and answer: the same id, with counts of now, and nothing is sent again", async () => {
     const path = fresh();
@@ -338,42 +334,33 @@ describe("Idempotency-Key over a restart", () => {
 });
 
 describe("what is asked once", () => {
-  interface Given {
-    readonly id: Cursor;
-  }
-
   function create() {
-    const stored = new Map<string, { fingerprint: string; cursor: Cursor; receipt: string | undefined }>();
-    const once = createIdempotency<Given>({
+    const stored = new Map<string, Recalled>();
+    const journal: Pick<Journal, "recall" | "complete"> = {
       recall: ({ scope, key }) => stored.get(`${scope}/${key}`),
-      complete(memo, receipt) {
-        const { id } = parse(receipt);
-        stored.set(`${memo.scope}/${memo.key}`, { fingerprint: memo.fingerprint, cursor: id, receipt });
+      complete({ scope, key }, receipt) {
+        stored.set(`${scope}/${key}`, { fingerprint: "f", cursor: parseReceipt(receipt).id, receipt });
       },
-      parse,
-    });
-    return { once, stored };
+    };
+    return { once: createIdempotency(journal), stored };
   }
 
-  function parse(receipt: string): Given {
-    return v.parse(v.object({ id: v.custom<Cursor>((id) => typeof id === "string") }), JSON.parse(receipt));
-  }
-
+  const receipt = (sequence: number) => again(cursorAt("e", sequence));
   const memo: Memo = { scope: "backend", key: "a", fingerprint: "f" };
   const never = () => Promise.reject(new Error("asked twice"));
-  const again = (id: Cursor): Given => ({ id });
+  const again = (id: Cursor): Receipt => ({ id, connections: 0, offline: [], held: false });
 
   test("a repeat waits for the first; if that fails, exactly one of those who wait is the next first", async () => {
     const { once } = create();
     let asked = 0;
-    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<Given>());
+    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<Receipt>());
     const first = () => gates[asked++]?.promise ?? never();
     const repeats = Array.from({ length: 5 }, () => once(memo, first, again));
     const outcomes = Promise.allSettled(repeats);
     expect(asked).toBe(1);
     gates[0]?.reject(new Problem("unavailable"));
     await expect(repeats[0]).rejects.toMatchObject({ code: "unavailable" });
-    gates[1]?.resolve({ id: cursorAt("e", 2) });
+    gates[1]?.resolve(receipt(2));
     const [failed, ...others] = await outcomes;
     expect(failed?.status).toBe("rejected");
     expect(asked).toBe(2);
@@ -384,28 +371,28 @@ describe("what is asked once", () => {
 
   test("another body does not wait, and does not disturb the first", async () => {
     const { once } = create();
-    const gate = Promise.withResolvers<Given>();
+    const gate = Promise.withResolvers<Receipt>();
     const first = once(memo, () => gate.promise, again);
     await expect(once({ ...memo, fingerprint: "other" }, never, again)).rejects.toMatchObject({
       code: "idempotency_mismatch",
     });
-    gate.resolve({ id: cursorAt("e", 1) });
-    expect(await first).toEqual({ receipt: { id: cursorAt("e", 1) }, replayed: false });
-    expect(await once(memo, never, again)).toEqual({ receipt: { id: cursorAt("e", 1) }, replayed: true });
+    gate.resolve(receipt(1));
+    expect(await first).toEqual({ receipt: receipt(1), replayed: false });
+    expect(await once(memo, never, again)).toEqual({ receipt: receipt(1), replayed: true });
   });
 
   test("another key, or the same key of another scope, does not wait", async () => {
     const { once } = create();
-    const gate = Promise.withResolvers<Given>();
+    const gate = Promise.withResolvers<Receipt>();
     const first = once(memo, () => gate.promise, again);
     for (const other of [
       { ...memo, key: "b" },
       { ...memo, scope: "other" },
     ]) {
-      const answer = await once(other, () => Promise.resolve({ id: cursorAt("e", 2) }), again);
+      const answer = await once(other, () => Promise.resolve(receipt(2)), again);
       expect(answer.replayed).toBe(false);
     }
-    gate.resolve({ id: cursorAt("e", 1) });
+    gate.resolve(receipt(1));
     expect((await first).receipt.id).toBe(cursorAt("e", 1));
   });
 

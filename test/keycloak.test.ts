@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { exportSPKI, importJWK, SignJWT, UnsecuredJWT } from "jose";
-import { createKeycloak, type Keycloak, type KeycloakRealm } from "../src/authorize/keycloak.ts";
-import type { JwksEvent, JwksOptions } from "../src/authorize/jwks.ts";
+import { tokenProblem } from "../src/authorize/authorize.ts";
+import type { JwksOptions } from "../src/authorize/jwks.ts";
+import { takeApart, TokenRefused } from "../src/authorize/jwt.ts";
+import { createKeycloak, type AccessToken, type KeycloakRealm } from "../src/authorize/keycloak.ts";
+import type { JwksEvent } from "../src/observe/access-events.ts";
 import { Problem } from "../src/model/problem.ts";
 import { claimsOf, createClock, createKey, startRealm, user, type Behaviour, type Realm } from "./support/realm.ts";
 
@@ -13,13 +16,31 @@ afterEach(async () => {
   await Promise.all(cleanups.splice(0).map(async (cleanup) => cleanup()));
 });
 
-async function setUp(given: { alg?: string; realm?: Partial<KeycloakRealm>; options?: JwksOptions } = {}) {
+/** A realm as `GET /authorize` meets it: a token is taken apart, judged, and refused by a problem. */
+function open(realm: Omit<KeycloakRealm, "name">, options: JwksOptions) {
+  const { verify, jwks } = createKeycloak({ ...realm, name: "keycloak" }, options);
+  return {
+    async verify(text: string): Promise<AccessToken> {
+      try {
+        return await verify(takeApart(text, "access token"));
+      } catch (error) {
+        throw error instanceof TokenRefused ? tokenProblem(error) : error;
+      }
+    },
+    ...jwks,
+  };
+}
+type Keycloak = ReturnType<typeof open>;
+
+async function setUp(
+  given: { alg?: string; realm?: Partial<Omit<KeycloakRealm, "name">>; options?: JwksOptions } = {},
+) {
   const clock = createClock();
   const realm = await startRealm({ now: clock.now, ...(given.alg === undefined ? {} : { alg: given.alg }) });
   cleanups.push(realm.stop);
   const events: JwksEvent[] = [];
   let waiting: (() => void) | undefined;
-  const keycloak = createKeycloak(
+  const keycloak = open(
     {
       issuer: realm.issuer,
       audience: "amper-channels",
@@ -79,6 +100,7 @@ describe("an access token", () => {
   test("gives the user, the session, the client, the times, and the roles of realm and clients", async () => {
     const { keycloak, realm, clock } = await setUp();
     expect(await keycloak.verify(await realm.mint())).toEqual({
+      realm: "keycloak",
       issuer: realm.issuer,
       user: expect.stringMatching(user),
       issuedAt_ms: clock.now(),
@@ -177,7 +199,7 @@ describe("refuses a token", () => {
 
   test("signed with the realm's public key as an HMAC secret, even where HS256 is configured", async () => {
     const { keycloak, realm, clock } = await setUp({ alg: "RS256" });
-    const careless = createKeycloak(
+    const careless = open(
       {
         issuer: realm.issuer,
         audience: "amper-channels",
@@ -323,6 +345,7 @@ test("a challenge stays one ASCII header, whatever is configured", async () => {
 
 test("an audience of `account` cannot be configured", () => {
   const realm = {
+    name: "keycloak",
     issuer: "http://127.0.0.1:1",
     audience: "account",
     clients: [],
@@ -507,8 +530,7 @@ describe("an outage of the realm", () => {
     await keycloak.start();
     realm.behave("error");
     await untilFetched(() => clock.advance(10 * minute_ms));
-    const since_ms = clock.now();
-    const degraded = { status: "degraded", reason: "the realm answers with an error", since_ms } as const;
+    const degraded = { status: "degraded", reason: "the realm answers with an error" } as const;
     expect(keycloak.health()).toEqual(degraded);
     await untilFetched(() => clock.advance(1_000));
     expect(keycloak.health()).toEqual(degraded);

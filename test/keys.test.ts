@@ -1,6 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
 import { key } from "../src/commands/key.ts";
-import { hasGoodChecksum, looksLikeKey, makeKey } from "../src/settings/key_format.ts";
+import { hasGoodChecksum, looksLikeKey, makeKey } from "../src/settings/key-format.ts";
 import { loadSettings } from "../src/settings/load.ts";
 
 async function run(...args: string[]) {

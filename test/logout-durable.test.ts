@@ -60,7 +60,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     await service.expectDead(first.url, token, access);
     expect(await (await fetch(`${first.url}/metrics`)).text()).toContain("amper_revocations_unsaved 1\n");
 
-    const well = first.said(/"journal is well again"/);
+    const well = first.said(/"journal recovered"/);
     const saved = first.said(/"revocations are in the journal"/);
     // An operator is told, because he can ask again.
     const headers = { "X-API-Key": apiKey };
@@ -72,7 +72,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     await first.exited;
     const second = await service.launch();
     await service.expectDead(second.url, token, access);
-  }, 15_000);
+  });
 
   test("that lasts until the end: what could not be kept is named, and the exit code tells", async () => {
     const disk = emptyDisk();

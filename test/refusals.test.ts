@@ -87,7 +87,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("at its token's expiry a connection is told, closed, and back with a fresh token", async () => {
-      const { url } = await start({ AMPER_TOKEN_TTL_SECONDS: "1" });
+      const { url } = await start({ AMPER_TOKEN_TTL_SECONDS: "2" });
       const { socket } = page(
         url,
         (send) => void authorize(url).then(({ token }) => send({ token, keycloakID: "alice", channel: "msf" })),

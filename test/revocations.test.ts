@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import type { Revocation, Revoked } from "../src/model/entry.ts";
+import { cursorAt } from "../src/model/cursor.ts";
+import type { Draft, Revoked } from "../src/model/entry.ts";
 import { KeycloakId, SessionId } from "../src/model/names.ts";
-import { createRevocations } from "../src/revocations/revocations.ts";
+import { createRevocations } from "../src/authorize/revocations.ts";
 import { createRevoker } from "../src/revocations/revoke.ts";
 import { pick, seeded } from "./support/random.ts";
 import { createClock } from "./support/realm.ts";
@@ -79,27 +80,33 @@ describe("revocations", () => {
 describe("to revoke", () => {
   /** A journal that takes nothing until it is told to. */
   function setUp() {
-    const taken: Revocation[] = [];
+    const taken: Draft[] = [];
+    const lost: Revoked[] = [];
     const waiting: (() => void)[] = [];
     let isFull = true;
     const applied: Revoked[] = [];
     const revoker = createRevoker({
-      apply(revoked) {
-        applied.push(revoked);
-        return 2;
+      delivery: {
+        revoke(revoked) {
+          applied.push(revoked);
+          return 2;
+        },
       },
-      async append(revocation) {
-        if (isFull) throw new Error("the disk is full");
-        taken.push(revocation);
-        for (const resolve of waiting.splice(0)) resolve();
-        return { outcome: { connections: 1, offline: [] } };
+      journal: {
+        async append(draft) {
+          if (isFull) throw new Error("the disk is full");
+          taken.push(draft);
+          for (const resolve of waiting.splice(0)) resolve();
+          return { cursor: cursorAt("e", taken.length), outcome: { connections: 1, offline: [] } };
+        },
       },
-      onUnsaved() {},
+      events: { revokedByOperator() {}, revocationsUnsaved() {}, revocationLost: (revoked) => void lost.push(revoked) },
+      now: () => 0,
       retry_ms: 1,
     });
     const recover = () => void (isFull = false);
     const nextTaken = () => new Promise<void>((resolve) => void waiting.push(resolve));
-    return { revoker, applied, taken, recover, nextTaken };
+    return { revoker, applied, taken, lost, recover, nextTaken };
   }
 
   test("is in force before the journal has it, and counts the connections of all nodes", async () => {
@@ -120,15 +127,16 @@ describe("to revoke", () => {
     while (taken.length < 3) await nextTaken();
     expect(taken).toMatchObject(all);
     expect(new Set(taken.map(({ kind }) => kind))).toEqual(new Set(["revocation"]));
-    expect(await revoker.stop()).toEqual([]);
+    expect(await revoker.stop()).toBe(true);
   });
 
   test("tries once more at the end, and tells what was not taken", async () => {
-    const { revoker, recover, taken } = setUp();
+    const { revoker, recover, taken, lost } = setUp();
     await revoker.revoke({ session: s1 });
-    expect(await revoker.stop()).toMatchObject([{ session: s1 }]);
+    expect(await revoker.stop()).toBe(false);
+    expect(lost).toMatchObject([{ session: s1 }]);
     recover();
-    expect(await revoker.stop()).toEqual([]);
+    expect(await revoker.stop()).toBe(true);
     expect(taken).toHaveLength(1);
   });
 });

@@ -3,8 +3,8 @@ import * as v from "valibot";
 import { check } from "../src/commands/check.ts";
 import { Channel } from "../src/model/names.ts";
 import { printout, settingsHelp, settingsTable } from "../src/settings/describe.ts";
-import { items } from "../src/settings/items.ts";
 import { loadSettings, missing, type Loaded } from "../src/settings/load.ts";
+import { items } from "../src/settings/schema.ts";
 import { seeded } from "./support/random.ts";
 
 interface Case {
@@ -550,6 +550,14 @@ describe("flags", () => {
     expect(problems("--api-keys=a=0123456789abcdef,", "b=s3cr3t0123456789").join()).not.toContain("s3cr3t");
     expect(load({ args: ["--port=x"] })).toMatchObject({ ok: false, isUsage: false });
   });
+});
+
+test("a hint recognises a wrong, missing, doubled or exchanged letter", () => {
+  const hintFor = (name: string) => /did you mean (.*)\?/.exec(problemsOf({ file: `${name} = 1` }).join())?.[1];
+  for (const typo of ["porf", "prt", "poort", "prot", "opRt"]) expect([typo, hintFor(typo)]).toEqual([typo, "port"]);
+  for (const typo of ["tls_kye", "tlskey", "tls_ky"]) expect([typo, hintFor(typo)]).toEqual([typo, "tls_key"]);
+  for (const typo of ["max_pollnig", "maxpoling"]) expect([typo, hintFor(typo)]).toEqual([typo, "max_polling"]);
+  for (const other of ["home", "mode", "path", "env", "x"]) expect([other, hintFor(other)]).toEqual([other, undefined]);
 });
 
 describe("environment", () => {

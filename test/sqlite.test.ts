@@ -1,85 +1,49 @@
 import { Database } from "bun:sqlite";
-import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { CannotOpen } from "../src/journal/cannot-open.ts";
 import type { Journal } from "../src/journal/journal.ts";
-import { openSqliteJournal, type SqliteOptions } from "../src/journal/sqlite.ts";
+import type { SqliteNeeds } from "../src/journal/sqlite.ts";
 import { createWindow } from "../src/journal/window.ts";
 import { partsOf } from "../src/model/cursor.ts";
-import type { Service } from "../src/service.ts";
-import { closePages, connected, next, notify, post } from "./support/client.ts";
+import { connected, next, notify, post } from "./support/client.ts";
 import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
+import { run } from "./support/binary.ts";
+import { killAfterTest } from "./support/children.ts";
+import { folder } from "./support/folder.ts";
 import { alice, bob, jsonOf, keep, msf, notification, problemOf, record, revocation } from "./support/journal-suite.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
+import { until } from "./support/raw.ts";
 import { createClock } from "./support/realm.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
+import { openAt, type OpenOptions } from "./support/sqlite-journal.ts";
 
 const root = join(import.meta.dir, "..");
-const home = mkdtempSync(join(tmpdir(), "amper-channels-sqlite-"));
-chmodSync(home, 0o755);
 const isRoot = process.getuid?.() === 0;
 const minute_ms = 60_000;
 
 const journals = new Set<Journal>();
-const children = new Set<Bun.Subprocess>();
-const services = new Set<Service>();
 
 afterEach(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await Promise.all([...children].map((child) => child.exited));
-  children.clear();
   for (const journal of journals) await journal.close();
   journals.clear();
-  // Those of the support files clean up after the first test file that uses them, and in a run of all that is another.
-  closePages();
-  for (const service of services) await service.stop();
-  services.clear();
 });
-afterAll(() => rmSync(home, { recursive: true, force: true }));
-
-let folders = 0;
-function folder(): string {
-  const path = join(home, `${++folders}`);
-  mkdirSync(path);
-  return path;
-}
 
 function newPath(): string {
   return join(folder(), "journal.db");
 }
 
-async function open(path: string, options: Partial<SqliteOptions> = {}): Promise<Journal> {
-  const journal = await openSqliteJournal({
-    ...keep,
-    path,
-    sync: "normal",
-    takeover_seconds: 0,
-    now: Date.now,
-    onWaiting() {},
-    onHealth() {},
-    onCommit() {},
-    ...options,
-  });
-  journals.add(journal);
-  return journal;
+/** Keeps why the journal fails, and undefined when it recovers. */
+function healthInto(reasons: (string | undefined)[]): Pick<SqliteNeeds["events"], "failed" | "recovered"> {
+  return { failed: (reason) => void reasons.push(reason), recovered: () => void reasons.push(undefined) };
 }
 
-/** Waits for a condition that others bring about, and no longer than a test may. */
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await Bun.sleep(5);
+async function open(path: string, options?: OpenOptions): Promise<Journal> {
+  const journal = await openAt(path, options);
+  journals.add(journal);
+  return journal;
 }
 
 /** What the file has after its journal was closed: it has one owner, and nobody else reads it before. */
@@ -105,10 +69,10 @@ function edit(path: string, ...statements: string[]): void {
 function spawn(path: string, then: string) {
   const code = `
     import { openSqliteJournal } from ${JSON.stringify(join(root, "src/journal/sqlite.ts"))};
-    const journal = await openSqliteJournal({
-      path: ${JSON.stringify(path)}, sync: "normal", takeover_seconds: 20, ...${JSON.stringify(keep)}, now: Date.now,
-      onWaiting() {}, onHealth() {}, onCommit() {},
-    });
+    const settings = { journal_sync: "normal", takeover_seconds: 20, journal_window_seconds: ${keep.window_ms / 1000} };
+    const events = { waiting() {}, failed() {}, recovered() {}, committed() {} };
+    const needs = { revocations_ms: ${keep.revocations_ms}, now: Date.now, events };
+    const journal = await openSqliteJournal(${JSON.stringify(path)}, settings, needs);
     journal.follow(() => ({ connections: 0, offline: [] }));
     const append = (msg) => journal.append({ kind: "notification", target: { channels: ["msf"] }, json: JSON.stringify(msg), ttl_seconds: 0 });
     const print = (line) => process.stdout.write(line + "\\n");
@@ -118,9 +82,10 @@ function spawn(path: string, then: string) {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "inherit",
-    cwd: root,
+    // Where it is found if the run is interrupted.
+    cwd: dirname(path),
   });
-  children.add(child);
+  killAfterTest(child);
   const lines: string[] = [];
   const ended = (async () => {
     let rest = "";
@@ -133,7 +98,7 @@ function spawn(path: string, then: string) {
   return {
     lines,
     pid: child.pid,
-    printed: (line: string) => until(() => lines.includes(line)),
+    printed: (line: string) => until(`the other process prints ${line}`, () => lines.includes(line)),
     tell(line: string) {
       void child.stdin.write(`${line}\n`);
       void child.stdin.flush();
@@ -259,7 +224,7 @@ describe("the file", () => {
       }
     }
     expect(refused).toBeGreaterThan(5);
-  }, 20_000);
+  });
 
   test("that is damaged and was left by `kill -9` is refused, and loses nothing of its log", async () => {
     const { path, bytes } = await written();
@@ -326,10 +291,6 @@ describe("the file", () => {
   test("that cannot be made gives the executable a clean error, and exit code 1", async () => {
     const closed = folder();
     chmodSync(closed, 0o555);
-    const executable = join(home, "amper-channels");
-    const build = Bun.spawnSync([process.execPath, "run", "build", "--outfile", executable], { cwd: root });
-    expect(build.exitCode).toBe(0);
-    chmodSync(executable, 0o755);
     const env = { AMPER_PORT: "0", AMPER_API_KEYS: `backend=${apiKey}`, AMPER_WS_TOKENS: `front=${wsToken}` };
     // Root may write everywhere: somebody else has to try.
     const wrapper = isRoot ? ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] : [];
@@ -338,13 +299,7 @@ describe("the file", () => {
       // The default is in the working directory.
       [{}, closed],
     ] as const) {
-      const child = Bun.spawn([...wrapper, executable], {
-        env: { ...env, ...options },
-        cwd,
-        stdout: "pipe",
-        stderr: "pipe",
-      });
-      const [code, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
+      const { code, stdout, stderr } = await run([], { env: { ...env, ...options }, cwd, wrapper });
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
       expect(stderr).toMatch(
         /^amper-channels cannot start:\n {2}- \S*\.db cannot be opened: the file cannot be written\n$/,
@@ -368,12 +323,14 @@ describe("the owner", () => {
     };
     let looks = 0;
     const now = () => (looks++, clock.now());
-    const second = open(path, { takeover_seconds: 30, now, onWaiting }).catch((error: unknown) => error);
+    const second = open(path, { takeover_seconds: 30, now, events: { waiting: onWaiting } }).catch(
+      (error: unknown) => error,
+    );
     await waiting.promise;
     clock.move(29_999);
     // It tries again and again, and does not end before its time.
     const before = looks;
-    await until(() => looks > before + 3);
+    await until("it looks again", () => looks > before + 3);
     expect(await Promise.race([second, Promise.resolve("still waiting")])).toBe("still waiting");
     clock.move(1);
     const error = await second;
@@ -394,9 +351,9 @@ describe("the owner", () => {
   test("a second one has it as soon as the first closes it, though the first lives on", async () => {
     const path = newPath();
     const first = spawn(path, `print((await append("from the first")).cursor);\n${closeWhenTold}`);
-    await until(() => first.lines.length === 2);
+    await until("the first prints two lines", () => first.lines.length === 2);
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, onWaiting: waiting.resolve });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: waiting.resolve } });
     expect(await waiting.promise).toContain(`process ${first.pid}`);
     first.tell("close");
     const { history } = await second;
@@ -422,7 +379,7 @@ describe("the owner", () => {
 
   test("a close is the end: what its last entry sets off is refused, and nothing touches the file any more", async () => {
     const reasons: (string | undefined)[] = [];
-    const journal = await open(newPath(), { onHealth: (reason) => reasons.push(reason) });
+    const journal = await open(newPath(), { events: healthInto(reasons) });
     const inner: Promise<string>[] = [];
     journal.follow(({ sequence }) => {
       journal.release(alice, [sequence]);
@@ -440,7 +397,7 @@ describe("the owner", () => {
     const memo = { scope: "s", key: "k", fingerprint: "f" };
     await later.append(notification(1), memo);
     later.complete(memo, "the receipt");
-    await until(() => readFileSync(`${path}-wal`).includes("the receipt"));
+    await until("the receipt is in the file", () => readFileSync(`${path}-wal`).includes("the receipt"));
     expect(reasons).toEqual([]);
     expect(journal.health().status).toBe("ok");
   });
@@ -460,7 +417,7 @@ describe("the owner", () => {
     const first = spawn(path, closeWhenTold);
     await first.printed("open");
     const waiting = Promise.withResolvers<string>();
-    const second = open(path, { takeover_seconds: 20, onWaiting: waiting.resolve });
+    const second = open(path, { takeover_seconds: 20, events: { waiting: waiting.resolve } });
     await waiting.promise;
     await first.kill();
     expect((await second).history.epochs).toHaveLength(2);
@@ -485,7 +442,7 @@ describe("what was accepted", () => {
     const printed: string[] = [];
     for (let round = 1; round <= 4; round++) {
       const child = spawn(path, `for (let i = 0; ; i++) print((await append(i)).cursor);`);
-      await until(() => child.lines.length > round * 150);
+      await until("more is accepted", () => child.lines.length > round * 150);
       await child.kill();
       printed.push(...child.lines.slice(1));
     }
@@ -503,9 +460,11 @@ describe("what was accepted", () => {
   test("in one tick is committed in one transaction", async () => {
     const commits: number[] = [];
     const journal = await open(newPath(), {
-      onCommit(seconds, entries) {
-        expect(seconds).toBeGreaterThanOrEqual(0);
-        commits.push(entries);
+      events: {
+        committed(seconds, entries) {
+          expect(seconds).toBeGreaterThanOrEqual(0);
+          commits.push(entries);
+        },
       },
     });
     record(journal);
@@ -537,8 +496,8 @@ describe("what was accepted", () => {
       record(journal);
     }
     const { epochs, trimmedTo, entries } = journal.history;
-    const window = createWindow({ seconds: 300, bytes: 1e6, now: Date.now, epochs, trimmedTo });
-    for (const entry of entries) window.add(entry);
+    const sizes = { journal_window_seconds: 300, journal_window_bytes: 1e6 };
+    const window = createWindow(sizes, { epochs, trimmedTo, entries }, Date.now);
     for (const [sequence, cursor] of cursors.entries()) {
       // A cursor is its own proof, to us as to a client.
       const given = entries.find((entry) => entry.sequence === sequence)?.cursor;
@@ -563,8 +522,8 @@ describe("what was accepted", () => {
     first.trim(0);
     await first.close();
     const { history } = await open(path, options);
-    const window = createWindow({ seconds: 600, bytes: 1e6, now: clock.now, ...history });
-    for (const entry of history.entries) window.add(entry);
+    const sizes = { journal_window_seconds: 600, journal_window_bytes: 1e6 };
+    const window = createWindow(sizes, history, clock.now);
     expect(window.locate(window.head())).toBe(2);
   });
 });
@@ -676,7 +635,7 @@ describe.skipIf(!canMount())("a full disk", () => {
   test("refuses as `unavailable`, says so, has nothing half-written, and heals by itself without a gap", async () => {
     const path = emptyDisk();
     const reasons: (string | undefined)[] = [];
-    const options = { onHealth: (reason: string | undefined) => reasons.push(reason) };
+    const options = { events: healthInto(reasons) };
     const journal = await open(join(path, "journal.db"), options);
     const entries = record(journal);
     const memo = { scope: "s", key: "k", fingerprint: "f" };
@@ -705,7 +664,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     expect(journal.recall(memo)).toBeDefined();
 
     free(path);
-    await until(() => journal.health().status === "ok");
+    await until("the journal is well", () => journal.health().status === "ok");
     expect(reasons).toEqual(["the disk is full", undefined]);
     const { cursor } = await journal.append(notification("after"), refused);
     expect(partsOf(cursor).sequence).toBe(2);
@@ -717,7 +676,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     expect(history.held.map(({ users }) => users)).toEqual([[bob]]);
     expect(recall(memo)?.receipt).toBe("the receipt");
     expect(recall(refused)?.cursor).toBe(cursor);
-  }, 10_000);
+  });
 
   test("keeps what waits to be written until it heals, and writes it by itself, though nothing else is appended", async () => {
     const path = emptyDisk();
@@ -730,13 +689,13 @@ describe.skipIf(!canMount())("a full disk", () => {
     journal.complete(memo, "the receipt");
     journal.release(alice, [1]);
     free(path);
-    await until(() => journal.health().status === "ok");
+    await until("the journal is well", () => journal.health().status === "ok");
     // What is written by itself shows in the file, long before a close.
     const wal = join(path, "journal.db-wal");
-    await until(() => readFileSync(wal).includes("the receipt"));
+    await until("the receipt is in the file", () => readFileSync(wal).includes("the receipt"));
     await journal.close();
     expect((await open(join(path, "journal.db"))).history.held).toEqual([]);
-  }, 10_000);
+  });
 
   test("takes what still fits after it has refused what does not", async () => {
     const path = emptyDisk();
@@ -788,7 +747,6 @@ describe.skipIf(!canMount())("a full disk", () => {
   test("makes the service answer 503 and not ready, costs no connection, and heals", async () => {
     const path = emptyDisk();
     const service = await start({ AMPER_JOURNAL: `sqlite:${join(path, "journal.db")}` });
-    services.add(service);
     const { url } = service;
     const page = await connected(url, "alice", "msf", { transports: ["websocket"] });
     const polling = await connected(url, "alice", "msf", { transports: ["polling"] });
@@ -812,7 +770,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     const late = await connected(url, "bob", "msf");
 
     free(path);
-    await until(async () => (await fetch(`${url}/health/ready`)).status === 200);
+    await until("it is ready", async () => (await fetch(`${url}/health/ready`)).status === 200);
     const response = await post(url, body, retried);
     expect(response.status).toBe(200);
     expect(response.headers.get("idempotent-replayed")).toBeNull();
@@ -827,5 +785,5 @@ describe.skipIf(!canMount())("a full disk", () => {
     await again;
     expect(page.socket.recovered).toBe(true);
     expect(page.received).toEqual(["before", "retried", "after"]);
-  }, 10_000);
+  });
 });

@@ -1,23 +1,17 @@
 import * as v from "valibot";
-import type { Credential } from "../model/grant.ts";
-import { Problem } from "../model/problem.ts";
-import { KeycloakId, type Channel, type Channels } from "../model/names.ts";
-import { ruleIds, type Grantors } from "./grantors.ts";
+import type { Gate } from "../limits/gate.ts";
+import { KeycloakId, type Channels } from "../model/names.ts";
+import { Guess, Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { WsToken } from "../settings/credentials.ts";
+import type { ChannelRule } from "../settings/rules.ts";
+import type { Access } from "./access.ts";
+import { ruleIds } from "./grantors.ts";
+import { TokenRefused } from "./jwt.ts";
 import type { AccessToken } from "./keycloak.ts";
-import type { Hashed, Secrets } from "./secrets.ts";
+import type { Realms } from "./realms.ts";
+import type { Revocations } from "./revocations.ts";
 import type { Claims, Grant, Tokens } from "./tokens.ts";
-
-/** A WS token of a front service, as configured. */
-export interface WsToken extends Hashed {
-  readonly channels: Channels;
-  readonly require_bound_tokens: boolean;
-}
-
-/** Who may join a channel; an empty list asks nothing. */
-export interface ChannelRule {
-  readonly roles: readonly string[];
-  readonly clients: readonly string[];
-}
 
 /** The answer of `GET /authorize`. */
 export interface Authorization {
@@ -28,25 +22,14 @@ export interface Authorization {
   readonly channels: Channels;
 }
 
-export interface AuthorizeNeeds {
-  readonly wsTokens: Secrets<WsToken>;
-  /** Throws `rate_limited`. */
-  readonly limitRate: (wsToken: WsToken) => void;
-  readonly idOf: Grantors["idOf"];
-  /** Undefined where no realm is configured. Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
-  readonly verifyAccessToken: ((token: string) => Promise<AccessToken>) | undefined;
-  readonly isRevoked: (credential: Credential) => boolean;
-  readonly deadUpTo_ms: (user: KeycloakId) => number;
-  readonly issue: Tokens["issue"];
-  readonly requiresBoundTokens: () => boolean;
-  readonly onAuthorized: (through: { wsToken: string } | { issuer: string }, user: KeycloakId | null) => void;
-  /** The rules of a realm. Undefined: any channel, open to every user. */
-  readonly rulesOf: (issuer: string) => ReadonlyMap<Channel, ChannelRule> | undefined;
-}
-
+/** @param secret the bearer token of the request. */
 export type Authorize = (secret: string | undefined, query: URLSearchParams) => Promise<Authorization>;
 
 const details = {
+  missing: "Send the header `Authorization: Bearer TOKEN`.",
+  unknown: "This is not a WS token of this service, or it has expired.",
+  logged_out: "The user was logged out after this token was issued.",
+  unbound: "Add ?keycloakID=… for the user whom the token is for.",
   no_channel: "The user's roles and client allow none of the channels.",
   no_roles:
     "The token has no roles, and there is no channel that asks for none. (Into a lightweight access token the mappers of" +
@@ -54,70 +37,86 @@ const details = {
 } as const;
 
 /** `GET /authorize`: a websocket token for a front service's WS token, or for a user's Keycloak access token. */
-export function createAuthorize(needs: AuthorizeNeeds): Authorize {
+export function createAuthorize(needs: {
+  readonly access: Access;
+  readonly tokens: Tokens;
+  readonly revocations: Revocations;
+  readonly realms: Realms | undefined;
+  readonly gate: Gate;
+  readonly events: Pick<Events["access"], "authorized">;
+}): Authorize {
+  const { access, tokens, revocations, realms, gate, events } = needs;
+
   return async function authorize(secret, query) {
-    if (secret === undefined) {
-      throw new Problem("token_invalid", { detail: "Send the header `Authorization: Bearer TOKEN`.", guess: false });
-    }
-    const wsToken = needs.wsTokens.find(secret);
-    if (wsToken !== undefined) {
-      needs.limitRate(wsToken);
-      return answer(forFrontService(wsToken, boundTo(query)));
+    if (secret === undefined) throw new Problem("token_invalid", { detail: details.missing });
+    const wsToken = access.wsTokens.find(secret);
+    if (typeof wsToken === "object") {
+      gate.frontService(wsToken);
+      return forFrontService(wsToken, boundTo(query));
     }
     // Anything that is not three dotted parts was meant to be a WS token.
-    if (needs.verifyAccessToken === undefined || secret.split(".").length !== 3) {
-      throw new Problem("token_invalid", {
-        detail: "This is not a WS token of this service, or it has expired.",
-        guess: !needs.wsTokens.hasExpired(secret),
-      });
-    }
-    return answer(forUser(await needs.verifyAccessToken(secret)));
+    if (realms !== undefined && secret.split(".").length === 3) return forUser(await verified(realms, secret));
+    if (wsToken === "expired") throw new Problem("token_invalid", { detail: details.unknown });
+    throw new Guess("token_invalid", { detail: details.unknown });
   };
 
-  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Granted {
-    if (user === null && (needs.requiresBoundTokens() || wsToken.require_bound_tokens)) {
-      throw new Problem("unbound_forbidden", { detail: "Add ?keycloakID=… for the user whom the token is for." });
-    }
+  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Authorization {
+    if (user === null && access.bindsToUser(wsToken))
+      throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
-    const via = needs.idOf(`ws_token ${wsToken.sha256}`);
-    needs.onAuthorized({ wsToken: wsToken.name }, user);
+    const via = access.idOf(`ws_token ${wsToken.sha256}`);
+    events.authorized(`ws_token ${wsToken.name}`, user);
     return issue({ user, channels: wsToken.channels, rules: [], session: null, via, notAfter_ms });
   }
 
-  function forUser({ user, session, issuedAt_ms, ...access }: AccessToken): Granted {
-    if (needs.isRevoked({ user, session, issuedAt_ms })) {
-      throw new Problem("token_invalid", {
-        detail: "The user was logged out after this token was issued.",
-        guess: false,
-      });
-    }
-    const rules = needs.rulesOf(access.issuer);
-    const met = rules && [...rules].filter(([, rule]) => meets(access, rule));
+  function forUser(token: AccessToken): Authorization {
+    const { user, session, realm, issuer } = token;
+    if (revocations.isRevoked(token)) throw invalid(Problem, details.logged_out);
+    const rules = access.rulesOf(issuer);
+    const met = rules && [...rules].filter(([, rule]) => meets(token, rule));
     if (met?.length === 0) {
-      throw new Problem("no_channel", { detail: access.roles.size === 0 ? details.no_roles : details.no_channel });
+      throw new Problem("no_channel", { detail: token.roles.size === 0 ? details.no_roles : details.no_channel });
     }
-    needs.onAuthorized({ issuer: access.issuer }, user);
+    events.authorized(`realm ${realm}`, user);
     return issue({
       user,
       channels: met?.map(([channel]) => channel) ?? "*",
       rules: ruleIds(met ?? []),
       session,
-      via: needs.idOf(`realm ${access.issuer}`),
+      via: access.idOf(`realm ${issuer}`),
     });
   }
 
-  function issue(grant: Grant): Granted {
-    const after_ms = grant.user === null ? undefined : needs.deadUpTo_ms(grant.user);
-    const { token, claims } = needs.issue({ ...grant, after_ms });
-    return { ...claims, token };
+  function issue(grant: Grant): Authorization {
+    const after_ms = grant.user === null ? undefined : revocations.deadUpTo_ms(grant.user);
+    const { token, claims } = tokens.issue({ ...grant, after_ms });
+    return answer(token, claims);
   }
 }
 
-type Granted = Claims & { readonly token: string };
+async function verified(realms: Realms, token: string): Promise<AccessToken> {
+  try {
+    return await realms.verify(token);
+  } catch (error) {
+    throw error instanceof TokenRefused ? tokenProblem(error) : error;
+  }
+}
 
-function meets(access: Pick<AccessToken, "roles" | "client">, rule: ChannelRule): boolean {
-  const hasRole = rule.roles.length === 0 || rule.roles.some((role) => access.roles.has(role));
-  const fromClient = rule.clients.length === 0 || (access.client !== null && rule.clients.includes(access.client));
+/** How a refused access token is answered. */
+export function tokenProblem({ why, message }: TokenRefused): Problem {
+  return invalid(why === "forged" ? Guess : Problem, message);
+}
+
+function invalid(Kind: typeof Problem, detail: string): Problem {
+  // RFC 6750 section 3: neither quotes nor anything beyond ASCII in an error_description.
+  const description = detail.replaceAll(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'");
+  const challenge = `Bearer error="invalid_token", error_description="${description}"`;
+  return new Kind("token_invalid", { detail, headers: { "WWW-Authenticate": challenge } });
+}
+
+function meets(token: AccessToken, rule: ChannelRule): boolean {
+  const hasRole = rule.roles.length === 0 || rule.roles.some((role) => token.roles.has(role));
+  const fromClient = rule.clients.length === 0 || (token.client !== null && rule.clients.includes(token.client));
   return hasRole && fromClient;
 }
 
@@ -130,12 +129,12 @@ function boundTo(query: URLSearchParams): KeycloakId | null {
   throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
 }
 
-function answer(granted: Granted): Authorization {
+function answer(token: string, { issuedAt_ms, expiresAt_ms, user, channels }: Claims): Authorization {
   return {
-    token: granted.token,
-    expiresIn: (granted.expiresAt_ms - granted.issuedAt_ms) / 1000,
-    expiresAt: new Date(granted.expiresAt_ms).toISOString(),
-    keycloakID: granted.user,
-    channels: granted.channels,
+    token,
+    expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
+    expiresAt: new Date(expiresAt_ms).toISOString(),
+    keycloakID: user,
+    channels,
   };
 }

@@ -1,14 +1,17 @@
-import { createHash, createHmac } from "node:crypto";
+import { createHmac } from "node:crypto";
+import { sha256 } from "../model/digest.ts";
 import type { Admitted } from "../model/grant.ts";
 import { allows, type Channel, type Channels } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
-import type { ChannelRule } from "./authorize.ts";
+import { realmsOf } from "../settings/realms.ts";
+import type { ChannelRule } from "../settings/rules.ts";
+import type { Settings } from "../settings/schema.ts";
 
 /** What websocket tokens are granted through: a WS token (`ws_token DIGEST`), or a realm (`realm ISSUER`). */
 export type Grantor = `ws_token ${string}` | `realm ${string}`;
 
 /** On what terms something may be granted through it now. */
-export interface Terms {
+interface Terms {
   readonly channels: Channels;
   /** Of the channels that ask something of a user, what they ask. */
   readonly rules: ReadonlyMap<Channel, string>;
@@ -20,23 +23,26 @@ export interface Terms {
 export interface Grantors {
   /** Its opaque id, which the websocket tokens carry that are granted through it. */
   idOf(grantor: Grantor): string;
-  /** Why something that was granted is good no more; undefined: it is. */
+  /** Why something that was granted would not be granted any more; undefined: it would. */
   objection(granted: Pick<Admitted, "via" | "channel" | "rule" | "isBound">): RefusalCode | undefined;
 }
 
+type GrantorSettings = Pick<Settings, "ws_tokens" | "require_bound_tokens" | "keycloak" | "channels">;
+
 /**
- * The grantors that are configured, by id: what was granted is good only as long as it would be granted still. Ids are made
+ * The grantors that are configured, by id: what was granted is valid only as long as it would be granted still. Ids are made
  * with the secret of the websocket tokens, because pages see them: from a plain digest of a weak WS token they could find the
  * token out.
  *
  * @param secrets as for websocket tokens: those that a former first one signed carry ids that were made with it.
  */
 export function createGrantors(
-  grantors: ReadonlyMap<Grantor, Terms>,
+  settings: GrantorSettings,
   { secrets, now }: { secrets: readonly [string, ...string[]]; now: () => number },
 ): Grantors {
+  const grantors = grantorsIn(settings);
   const byId = new Map(
-    secrets.flatMap((secret) => Array.from(grantors, ([grantor, terms]) => [idWith(secret, grantor), terms])),
+    secrets.flatMap((secret) => grantors.map(([grantor, terms]) => [idWith(secret, grantor), terms] as const)),
   );
 
   function objection({ via, channel, rule, isBound }: Parameters<Grantors["objection"]>[0]): RefusalCode | undefined {
@@ -50,6 +56,28 @@ export function createGrantors(
   }
 
   return { idOf: (grantor) => idWith(secrets[0], grantor), objection };
+}
+
+function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {
+  const wsTokens = settings.ws_tokens.map((wsToken): [Grantor, Terms] => [
+    `ws_token ${wsToken.sha256}`,
+    {
+      channels: wsToken.channels,
+      rules: new Map(),
+      boundOnly: settings.require_bound_tokens || wsToken.require_bound_tokens,
+      notAfter_ms: wsToken.expires_at?.getTime() ?? Infinity,
+    },
+  ]);
+  const realms = realmsOf(settings).map(({ issuer, channels }): [Grantor, Terms] => [
+    `realm ${issuer}`,
+    {
+      channels: channels === undefined ? "*" : Array.from(channels.keys()),
+      rules: new Map(ruleIds(channels ?? [])),
+      boundOnly: true,
+      notAfter_ms: Infinity,
+    },
+  ]);
+  return [...wsTokens, ...realms];
 }
 
 function idWith(secret: string, grantor: Grantor): string {
@@ -73,8 +101,7 @@ function ruleId(rule: ChannelRule): string | undefined {
   if (roles.length === 0 && clients.length === 0) return undefined;
   const before = made.get(rule);
   if (before !== undefined) return before;
-  const text = JSON.stringify([roles.toSorted(), clients.toSorted()]);
-  const id = createHash("sha256").update(text).digest("base64url").slice(0, 10);
+  const id = sha256(JSON.stringify([roles.toSorted(), clients.toSorted()]), "base64url").slice(0, 10);
   made.set(rule, id);
   return id;
 }

@@ -3,30 +3,44 @@ import * as v from "valibot";
 import { Problem } from "../model/problem.ts";
 import type { Jwks } from "./jwks.ts";
 
-/** One sort of token that a realm signs, and how it is refused. */
+/** One sort of token that a realm signs. */
 export interface Sort {
+  readonly name: "access token" | "logout token";
   /** What the header's `typ` may be; it may be absent. */
   readonly typ: RegExp;
   /** One of these has to be in `aud`; undefined: not judged. */
   readonly audience: readonly string[] | undefined;
-  /** `genuine`: the realm did sign it, or may have. */
-  readonly refuse: (detail: string, genuine?: boolean) => Problem;
+  /** What to say where it is refused. */
   readonly details: {
     /** `typ` is another, `alg` or `kid` is missing. */
     readonly header: string;
     readonly algorithm: string;
-    readonly tooLong: string;
     readonly expired: string;
     /** A claim has not the value that it needs. */
     readonly claim: (claim: string, payload: JWTPayload) => string;
   };
 }
 
-export interface JwtNeeds {
-  readonly issuer: string;
-  readonly algorithms: readonly string[];
-  readonly find: Jwks["find"];
-  readonly now: () => number;
+/** Why a token is not taken, in a sentence that repeats nothing out of the token. */
+export class TokenRefused extends Error {
+  override readonly name = "TokenRefused";
+  /**
+   * `forged`: no key of the realm signed it, so its sender may be trying some out. `genuine`: the realm signed it, or may
+   * have. `pending`: the realm may have a key for it that was not looked for yet.
+   */
+  readonly why: "forged" | "genuine" | "pending";
+
+  constructor(why: TokenRefused["why"], detail: string) {
+    super(detail);
+    this.why = why;
+  }
+}
+
+/** A token in its parts. Nothing of it is verified: it can only be refused by what it says. */
+export interface Unverified {
+  readonly text: string;
+  readonly header: unknown;
+  readonly payload: JWTPayload;
 }
 
 const longestToken = 16 * 1024;
@@ -48,24 +62,41 @@ const details = {
   bad_key: "The realm's key for this token cannot be used.",
 } as const;
 
+/** Takes a token apart, once for all who look into it. Throws `TokenRefused`. */
+export function takeApart(text: string, name: Sort["name"]): Unverified {
+  if (text.length > longestToken) throw new TokenRefused("forged", `The ${name} is longer than 16 KiB.`);
+  try {
+    return { text, header: decodeProtectedHeader(text), payload: decodeJwt(text) };
+  } catch {
+    throw new TokenRefused("forged", details.malformed);
+  }
+}
+
 /**
- * Verifies what a realm signed, of a sort: signature, `iss`, `aud`, `exp`, that `iat` is there. Throws the sort's refusal, or
- * `unavailable` when the realm's keys cannot be had: that is our fault and not the user's. `at_ms` is the time to judge by.
+ * Verifies what a realm signed, of a sort: signature, `iss`, `aud`, `exp`, that `iat` is there. Throws `TokenRefused`, or the
+ * problem `unavailable` when the realm's keys cannot be had: that is our fault and not the user's. `at_ms` is the time to
+ * judge by.
  */
 export function createJwtVerifier({
   issuer,
   algorithms,
-  find,
+  jwks,
   now,
-}: JwtNeeds): (token: string, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
+}: {
+  readonly issuer: string;
+  readonly algorithms: readonly string[];
+  readonly jwks: Jwks;
+  readonly now: () => number;
+}): (token: Unverified, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
-    const keys = await find(keyIdOf(token, sort));
+    const keys = await jwks.find(keyIdOf(token, sort));
     // Its key may be newer than ours, so that nobody is guessing.
-    if (keys === "unknown_key") throw sort.refuse(details.unknown_key, true);
-    if (keys === "cooling_down") throw notYet(sort.refuse(details.unknown_key, true));
+    if (keys === "unknown_key") throw new TokenRefused("genuine", details.unknown_key);
+    // Refused, and not 503: anybody can name a key that there is not.
+    if (keys === "cooling_down") throw new TokenRefused("pending", details.unknown_key);
     if (keys === "unavailable") throw unavailable(details.no_keys);
     try {
-      const { payload } = await jwtVerify(token, keys, {
+      const { payload } = await jwtVerify(token.text, keys, {
         algorithms: [...algorithms],
         issuer,
         ...(sort.audience === undefined ? {} : { audience: [...sort.audience] }),
@@ -80,46 +111,27 @@ export function createJwtVerifier({
   };
 
   /** Nothing is trusted here, only refused: what can be told from the text costs no key, and no fetch for an unknown one. */
-  function keyIdOf(token: string, { typ, refuse, details: own }: Sort): string {
-    if (token.length > longestToken) throw refuse(own.tooLong);
-    const decoded = decode(token);
-    if (decoded === undefined) throw refuse(details.malformed);
-    const header = v.safeParse(Header, decoded.header);
-    if (!header.success || !typ.test(header.output.typ ?? "JWT")) throw refuse(own.header);
-    if (!algorithms.includes(header.output.alg)) throw refuse(own.algorithm);
-    if (decoded.payload.iss !== issuer) throw refuse(own.claim("iss", decoded.payload));
+  function keyIdOf(token: Unverified, { typ, details: own }: Sort): string {
+    const header = v.safeParse(Header, token.header);
+    if (!header.success || !typ.test(header.output.typ ?? "JWT")) throw new TokenRefused("forged", own.header);
+    if (!algorithms.includes(header.output.alg)) throw new TokenRefused("forged", own.algorithm);
+    if (token.payload.iss !== issuer) throw new TokenRefused("forged", own.claim("iss", token.payload));
     return header.output.kid;
   }
 }
 
-function explained(error: unknown, { refuse, details: own }: Sort): Problem {
+function explained(error: unknown, { details: own }: Sort): TokenRefused | Problem {
   // Claims are judged after the signature.
-  if (error instanceof errors.JWTExpired) return refuse(own.expired, true);
-  if (error instanceof errors.JWTClaimValidationFailed) return refuse(own.claim(error.claim, error.payload), true);
-  if (error instanceof errors.JWSSignatureVerificationFailed) return refuse(details.signature);
-  if (error instanceof errors.JWKSNoMatchingKey) return refuse(details.wrong_key);
-  if (error instanceof errors.JOSENotSupported) return refuse(details.critical);
-  if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid) return refuse(details.malformed);
+  if (error instanceof errors.JWTExpired) return new TokenRefused("genuine", own.expired);
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return new TokenRefused("genuine", own.claim(error.claim, error.payload));
+  if (error instanceof errors.JWSSignatureVerificationFailed) return new TokenRefused("forged", details.signature);
+  if (error instanceof errors.JWKSNoMatchingKey) return new TokenRefused("forged", details.wrong_key);
+  if (error instanceof errors.JOSENotSupported) return new TokenRefused("forged", details.critical);
+  if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid)
+    return new TokenRefused("forged", details.malformed);
   // What is left is about the key that the realm publishes: too short, not on its curve, there twice.
   return unavailable(details.bad_key);
-}
-
-/** The `iss` that a token claims to have: nothing but a hint whose keys could have signed it. */
-export function issuerOf(token: string): unknown {
-  return token.length > longestToken ? undefined : decode(token)?.payload.iss;
-}
-
-function decode(token: string): { header: unknown; payload: JWTPayload } | undefined {
-  try {
-    return { header: decodeProtectedHeader(token), payload: decodeJwt(token) };
-  } catch {
-    return undefined;
-  }
-}
-
-/** Refused, and not 503: anybody can name a key that there is not. */
-function notYet({ code, extras }: Problem): Problem {
-  return new Problem(code, { ...extras, mayPass: true });
 }
 
 function unavailable(detail: string): Problem {

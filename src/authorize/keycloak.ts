@@ -2,26 +2,18 @@ import type { JWTPayload } from "jose";
 import * as v from "valibot";
 import { KeycloakId, SessionId } from "../model/names.ts";
 import type { LogoutToken } from "../model/grant.ts";
-import { Problem } from "../model/problem.ts";
-import { createJwks, type JwksHealth, type JwksOptions } from "./jwks.ts";
-import { createJwtVerifier, tolerance_seconds, type Sort } from "./jwt.ts";
-import { createLogoutTokens } from "./logout_token.ts";
+import type { Realm } from "../settings/realms.ts";
+import { createJwks, type Jwks, type JwksOptions } from "./jwks.ts";
+import { createJwtVerifier, TokenRefused, tolerance_seconds, type Sort, type Unverified } from "./jwt.ts";
+import { createLogoutTokens } from "./logout-token.ts";
 
-export interface KeycloakRealm {
-  readonly issuer: string;
-  /** What `aud` of an access token has to contain. */
-  readonly audience: string;
-  /** The clients whose access tokens are taken (`azp`); none: any. */
-  readonly clients: readonly string[];
-  /** The clients whose logout tokens are taken (`aud`); none: as `clients`. */
-  readonly logout_clients: readonly string[];
-  /** Undefined: from the issuer's discovery document. */
-  readonly jwks_url?: string | undefined;
-  readonly algorithms: readonly string[];
-}
+/** A realm, as configured: its channel rules are judged elsewhere, because a reload changes them. */
+export type KeycloakRealm = Omit<Realm, "channels" | "algorithms"> & { readonly algorithms: readonly string[] };
 
 /** A verified access token. `roles` has realm roles as `name` and client roles as `client:name`. */
 export interface AccessToken {
+  /** The realm's name in the settings. */
+  readonly realm: string;
   readonly issuer: string;
   readonly user: KeycloakId;
   readonly session: SessionId | null;
@@ -32,16 +24,11 @@ export interface AccessToken {
 }
 
 export interface Keycloak {
-  /** Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
-  readonly verify: (token: string) => Promise<AccessToken>;
-  /** Judges by the time at which it came. Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verifyLogout: (token: string, at_ms?: number) => Promise<LogoutToken>;
-  readonly health: () => JwksHealth;
-  /** When the keys in use were fetched; undefined: there are none. */
-  readonly fetchedAt_ms: () => number | undefined;
-  /** The first fetch of the keys. Never throws: `health()` says how it went, and retries follow. */
-  readonly start: () => Promise<void>;
-  readonly stop: () => void;
+  /** Throws `TokenRefused`, or `unavailable` when the realm's keys cannot be had. */
+  readonly verify: (token: Unverified) => Promise<AccessToken>;
+  /** Judges by the time at which it came. Throws the same. */
+  readonly verifyLogout: (token: Unverified, at_ms?: number) => Promise<LogoutToken>;
+  readonly jwks: Jwks;
 }
 
 /**
@@ -65,7 +52,6 @@ const Claims = v.object({
 type Claims = v.InferOutput<typeof Claims>;
 
 const details = {
-  too_long: "The access token is longer than 16 KiB.",
   header: "The JWT's header needs `alg`, `kid`, and the `typ` JWT or at+jwt, as in Keycloak's access tokens.",
   not_access: "This is not an access token (`typ` Bearer): send the access token, not the ID or the refresh token.",
   expired: "The access token has expired: refresh it and try again.",
@@ -78,38 +64,37 @@ const details = {
   client: "The token was issued to a client (`azp`) whose users are not accepted here.",
 } as const;
 
-/** Verifies a realm's tokens. A refusal says which check failed, and repeats nothing out of the token. */
+/** Verifies a realm's tokens. A refusal says which check failed. */
 export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}): Keycloak {
   // Every token of the realm that may see the account console has it: a token for any other service would do.
   if (realm.audience === "account") throw new Error("the audience of a realm cannot be `account`");
   const { now = Date.now } = options;
   const jwks = createJwks(realm, options);
-  const verifyJwt = createJwtVerifier({ ...realm, find: jwks.find, now });
+  const verifyJwt = createJwtVerifier({ ...realm, jwks, now });
   const sort: Sort = {
+    name: "access token",
     // RFC 8725 section 3.11: `application/` may be left out, and case does not count.
     typ: /^(application\/)?(at\+)?jwt$/i,
     audience: [realm.audience],
-    refuse: refusal,
     details: {
       header: details.header,
       algorithm: `The token is not signed with ${realm.algorithms.join(", ")}. (A refresh token never is: send the access token.)`,
-      tooLong: details.too_long,
       expired: details.expired,
       claim: claimDetail,
     },
   };
 
-  async function verify(token: string): Promise<AccessToken> {
+  async function verify(token: Unverified): Promise<AccessToken> {
     const claims = shaped(await verifyJwt(token, sort));
-    if (claims.typ !== "Bearer") throw refusal(details.not_access, true);
+    if (claims.typ !== "Bearer") throw genuine(details.not_access);
     // Or else a token from the future would outlive the revocation of its user: only older ones are revoked.
-    if (claims.iat > now() / 1000 + tolerance_seconds) throw refusal(details.not_yet, true);
-    if (claims.iat < now() / 1000 - longestAccessToken_seconds) throw refusal(details.too_old, true);
+    if (claims.iat > now() / 1000 + tolerance_seconds) throw genuine(details.not_yet);
+    if (claims.iat < now() / 1000 - longestAccessToken_seconds) throw genuine(details.too_old);
     const client = claims.azp ?? null;
-    if (realm.clients.length > 0 && (client === null || !realm.clients.includes(client)))
-      throw refusal(details.client, true);
-    if (claims.sub === undefined) throw refusal(details.lightweight, true);
+    if (realm.clients.length > 0 && (client === null || !realm.clients.includes(client))) throw genuine(details.client);
+    if (claims.sub === undefined) throw genuine(details.lightweight);
     return {
+      realm: realm.name,
       issuer: realm.issuer,
       user: claims.sub,
       session: claims.sid ?? null,
@@ -131,23 +116,15 @@ export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}):
     return `The token's \`aud\` does not contain ${realm.audience}: ${remedy}${lightly}.`;
   }
 
-  return {
-    verify,
-    verifyLogout: createLogoutTokens({ ...realm, verifyJwt, now }),
-    health: jwks.health,
-    fetchedAt_ms: jwks.fetchedAt_ms,
-    start: jwks.start,
-    stop: jwks.stop,
-  };
+  return { verify, verifyLogout: createLogoutTokens(realm, { verifyJwt, now }), jwks };
 }
 
 function shaped(payload: JWTPayload): Claims {
   const claims = v.safeParse(Claims, payload);
   if (claims.success) return claims.output;
   const claim = claims.issues[0].path?.[0].key;
-  throw refusal(
+  throw genuine(
     claim === "sub" ? details.subject : `The token's \`${String(claim)}\` is not what Keycloak puts there.`,
-    true,
   );
 }
 
@@ -158,9 +135,7 @@ function rolesOf(claims: Claims): ReadonlySet<string> {
   return new Set([...claims.realm_access.roles, ...ofClients]);
 }
 
-function refusal(detail: string, genuine = false): Problem {
-  // RFC 6750 section 3: neither quotes nor anything beyond ASCII in an error_description.
-  const description = detail.replaceAll(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'");
-  const challenge = `Bearer error="invalid_token", error_description="${description}"`;
-  return new Problem("token_invalid", { detail, guess: !genuine, headers: { "WWW-Authenticate": challenge } });
+/** What comes after the signature. */
+function genuine(detail: string): TokenRefused {
+  return new TokenRefused("genuine", detail);
 }

@@ -1,64 +1,85 @@
 import type { LogoutToken } from "../model/grant.ts";
-import { Problem } from "../model/problem.ts";
-import { issuerOf } from "./jwt.ts";
-import type { JwksHealth } from "./jwks.ts";
-import type { AccessToken, Keycloak } from "./keycloak.ts";
-import { refusal as logoutRefusal } from "./logout_token.ts";
+import type { Check } from "../model/check.ts";
+import type { Events } from "../observe/events.ts";
+import { realmsOf, type RealmSettings } from "../settings/realms.ts";
+import { takeApart, TokenRefused, type Sort, type Unverified } from "./jwt.ts";
+import { createKeycloak, type AccessToken, type Keycloak } from "./keycloak.ts";
 
-/** A realm by the name that it has in the settings. */
-export interface NamedRealm {
-  readonly name: string;
-  readonly issuer: string;
-  readonly keycloak: Keycloak;
-}
-
-export interface NamedHealth extends JwksHealth {
-  readonly name: string;
-  /** When the keys in use were fetched; undefined: there are none. */
-  readonly fetchedAt_ms: number | undefined;
-}
-
+/** The Keycloak realms whose users may come. */
 export interface Realms {
-  /** Throws `token_invalid`, or `unavailable` when the realm's keys cannot be had. */
-  readonly verify: (token: string) => Promise<AccessToken>;
-  /** Judges by the time at which it came. Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verifyLogout: (token: string, at_ms?: number) => Promise<LogoutToken>;
-  readonly health: () => readonly NamedHealth[];
-  readonly start: () => void;
-  readonly stop: () => void;
+  /** Throws `TokenRefused`, or the problem `unavailable` when the realm's keys cannot be had. */
+  verify(token: string): Promise<AccessToken>;
+  /** Judges by the time at which it came. Throws the same. */
+  verifyLogout(token: string, at_ms?: number): Promise<LogoutToken>;
+  /** One check for each realm. A realm without keys keeps its own users out, and nobody else. */
+  health(): readonly Check[];
+  /** How old the keys of each realm are; undefined: there are none. */
+  ages(): readonly { readonly name: string; readonly age_seconds: number | undefined }[];
+  start(): void;
+  stop(): void;
 }
 
 /**
  * Several realms, each with keys and rules of its own. A token is judged by the realm of its `iss` and by no other: there is
- * no common set of keys in which one realm's key could vouch for another realm's user.
+ * no common set of keys in which one realm's key could vouch for another realm's user. Undefined: no realm is configured.
  */
-export function createRealms(realms: readonly [NamedRealm, ...NamedRealm[]]): Realms {
-  const byIssuer = new Map(realms.map((realm) => [realm.issuer, realm]));
-  const unknown = `The token's \`iss\` is none of ${realms.map(({ issuer }) => issuer).join(", ")}, letter for letter.`;
+export function createRealms(
+  settings: RealmSettings,
+  { events, now }: { events: Pick<Events["access"], "keysFetched">; now: () => number },
+): Realms | undefined {
+  const realms = realmsOf(settings).map((realm) => {
+    const { name, issuer } = realm;
+    const keycloak = createKeycloak(realm, { now, onEvent: (event) => events.keysFetched(name, event) });
+    return { name, issuer, keycloak };
+  });
+  const byIssuer = new Map(realms.map(({ issuer, keycloak }) => [issuer, keycloak]));
+  const [only, ...others] = realms;
+  if (only === undefined) return undefined;
+  const unknown = `The token's \`iss\` is none of ${[...byIssuer.keys()].join(", ")}, letter for letter.`;
 
-  function realmOf(token: string, refuse: (detail: string) => Problem): NamedRealm {
-    const issuer = issuerOf(token);
-    const realm = typeof issuer === "string" ? byIssuer.get(issuer) : undefined;
-    if (realm !== undefined) return realm;
+  /** Its `iss` is nothing but a hint whose keys could have signed a token. */
+  function realmOf({ payload }: Unverified): Keycloak | undefined {
     // With one realm, or without an `iss`, its own checks say best what is wrong.
-    if (realms.length === 1 || issuer === undefined) return realms[0];
-    throw refuse(unknown);
+    if (others.length === 0 || payload.iss === undefined) return only?.keycloak;
+    return byIssuer.get(payload.iss);
+  }
+
+  function open(text: string, name: Sort["name"]): { token: Unverified; realm: Keycloak } {
+    const token = takeApart(text, name);
+    const realm = realmOf(token);
+    if (realm === undefined) throw new TokenRefused("forged", unknown);
+    return { token, realm };
   }
 
   return {
-    async verify(token) {
-      return realmOf(token, (detail) => new Problem("token_invalid", { detail })).keycloak.verify(token);
+    async verify(text) {
+      const { token, realm } = open(text, "access token");
+      return realm.verify(token);
     },
-    async verifyLogout(token, at_ms) {
-      return realmOf(token, logoutRefusal).keycloak.verifyLogout(token, at_ms);
+    async verifyLogout(text, at_ms) {
+      const { token, realm } = open(text, "logout token");
+      return realm.verifyLogout(token, at_ms);
     },
-    health: () =>
-      realms.map(({ name, keycloak }) => ({ name, fetchedAt_ms: keycloak.fetchedAt_ms(), ...keycloak.health() })),
+    health() {
+      const all = realms.map(({ name, keycloak }) => ({ name, ...keycloak.jwks.health() }));
+      const isUseless = all.every(({ status }) => status === "unavailable");
+      return all.map(({ name, status, reason }) => ({
+        name,
+        status: status === "unavailable" && !isUseless ? "degraded" : status,
+        reason,
+      }));
+    },
+    ages: () =>
+      realms.map(({ name, keycloak }) => {
+        const fetchedAt_ms = keycloak.jwks.fetchedAt_ms();
+        return { name, age_seconds: fetchedAt_ms === undefined ? undefined : (now() - fetchedAt_ms) / 1000 };
+      }),
     start() {
-      for (const { keycloak } of realms) void keycloak.start();
+      // Never throws: `health` says how it went, and retries follow.
+      for (const { keycloak } of realms) void keycloak.jwks.start();
     },
     stop() {
-      for (const { keycloak } of realms) keycloak.stop();
+      for (const { keycloak } of realms) keycloak.jwks.stop();
     },
   };
 }

@@ -1,51 +1,48 @@
-/** Something configured with a secret of which only the SHA-256 digest (64 hex digits) is kept. */
-export interface Hashed {
-  readonly name: string;
-  readonly sha256: string;
-  readonly expires_at?: Date | undefined;
-  readonly rate_per_second?: number;
-  readonly burst?: number;
-}
+import { sha256 } from "../model/digest.ts";
+import { Guess, Problem } from "../model/problem.ts";
+import type { ApiKey, WsToken } from "../settings/credentials.ts";
 
 const longestSecret = 1024;
 
+/** API keys, or WS tokens, of which only the SHA-256 digest is kept. */
 export interface Secrets<T> {
-  find(secret: string): T | undefined;
-  /** It is one that was good: who still sends it is not guessing. */
-  hasExpired(secret: string): boolean;
+  /** `expired`: it was valid once, so its sender is not guessing. */
+  find(secret: string): T | "unknown" | "expired";
+  replace(entries: readonly T[]): void;
 }
 
 /**
- * API keys, or WS tokens. Looked up by digest: the time a look-up takes says something about digests, which tell an
- * attacker nothing about secrets, so no comparison has to be constant in time.
+ * Looks secrets up by digest: the time a look-up takes says something about digests, which tell an attacker nothing about
+ * secrets, so no comparison has to be constant in time.
  */
-export function createSecrets<T extends Hashed>(entries: readonly T[], now: () => number): Secrets<T> {
-  const byDigest = new Map(entries.map((entry) => [entry.sha256, entry]));
-
-  function entryOf(secret: string): T | undefined {
-    return secret === "" || secret.length > longestSecret ? undefined : byDigest.get(digest(secret));
-  }
-
-  const isOver = ({ expires_at }: T) => expires_at !== undefined && expires_at.getTime() <= now();
-
+export function createSecrets<T extends ApiKey | WsToken>(entries: readonly T[], now: () => number): Secrets<T> {
+  let byDigest = index(entries);
   return {
     find(secret) {
-      const entry = entryOf(secret);
-      return entry === undefined || isOver(entry) ? undefined : entry;
+      const isPossible = secret !== "" && secret.length <= longestSecret;
+      const entry = isPossible ? byDigest.get(sha256(secret, "hex")) : undefined;
+      if (entry === undefined) return "unknown";
+      return entry.expires_at !== undefined && entry.expires_at.getTime() <= now() ? "expired" : entry;
     },
-    hasExpired(secret) {
-      const entry = entryOf(secret);
-      return entry !== undefined && isOver(entry);
-    },
+    replace: (given) => void (byDigest = index(given)),
   };
+}
+
+function index<T extends ApiKey | WsToken>(entries: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(entries.map((entry) => [entry.sha256, entry]));
+}
+
+/** The API key that a request brings. Throws `api_key_invalid`. */
+export function requireApiKey(apiKeys: Secrets<ApiKey>, secret: unknown): ApiKey {
+  if (secret === undefined) throw new Problem("api_key_invalid");
+  const found = typeof secret === "string" ? apiKeys.find(secret) : "unknown";
+  if (found === "expired") throw new Problem("api_key_invalid");
+  if (found === "unknown") throw new Guess("api_key_invalid");
+  return found;
 }
 
 /** Whether a given text is the secret; compared by digest as above. */
 export function createSecret(secret: string): (given: string) => boolean {
-  const sha256 = digest(secret);
-  return (given) => given.length <= longestSecret && digest(given) === sha256;
-}
-
-function digest(secret: string): string {
-  return Bun.CryptoHasher.hash("sha256", secret, "hex");
+  const digest = sha256(secret, "hex");
+  return (given) => given.length <= longestSecret && sha256(given, "hex") === digest;
 }

@@ -6,11 +6,11 @@ export const summary = "check the settings and print them, without secrets; --st
 export function help(): string {
   return `Usage: amper-channels check [--strict] [--config PATH] [--SETTING VALUE …]
 
-Reads the settings as \`serve\` does, prints them with where they come from, and says what is wrong with them.
+Reads the settings as \`serve\` does, prints each with its source, and lists every problem and warning.
 
   --strict    warnings count as problems
 
-Exit codes: 0 good, 1 problems, 2 called wrongly.
+Exit codes: 0 no problems, 1 problems, 2 usage error.
 
 ${settingsHelp()}`;
 }

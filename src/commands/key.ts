@@ -1,20 +1,22 @@
 import * as v from "valibot";
-import { CredentialName, sha256 } from "../settings/credentials.ts";
-import { makeKey } from "../settings/key_format.ts";
+import { sha256 } from "../model/digest.ts";
+import { nameRule } from "../model/names.ts";
+import { CredentialName } from "../settings/credentials.ts";
+import { makeKey } from "../settings/key-format.ts";
 
 export const summary = "make an API key or WS token and print how to configure it";
 
 const usage = `Usage: amper-channels key NAME
 
-NAME says who will hold the key (1–64 characters out of A–Z a–z 0–9 . _ -), such as: amper-channels key orders
+NAME says who will hold the key (${nameRule}), such as: amper-channels key orders
 `;
 
 export function help(): string {
   return `${usage}
-Prints a new key, once, and the lines that configure it: they have only its digest, from which nobody can get the key back.
-It is good as an API key (a backend calls /notify with it) or as a WS token (a front service calls /authorize with it).
+Prints a new key, once, and the lines that configure it. They contain its digest only, from which nobody can recover the key.
+The key serves as an API key (a backend calls /notify with it) or as a WS token (a front service calls /authorize with it).
 
-Exit codes: 0 made, 2 called wrongly.
+Exit codes: 0 key made, 2 usage error.
 `;
 }
 
@@ -34,12 +36,12 @@ export async function key(args: readonly string[]): Promise<number> {
 }
 
 function instructions(name: string, fresh: string): string {
-  const digest = `sha256:${sha256(fresh)}`;
-  // A dot in a bare key of TOML would begin a table within the table.
+  const digest = `sha256:${sha256(fresh, "hex")}`;
+  // A dot in a bare key of TOML would start a nested table.
   const table = name.includes(".") ? `"${name}"` : name;
   return `${fresh}
 
-Keep it where its holder finds it: it is not shown again. The service needs only its digest.
+Store the key for its holder now: it is not shown again. The service needs its digest only.
 
 As an API key:
 

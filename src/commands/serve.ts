@@ -1,12 +1,11 @@
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
-import { sha256 } from "../settings/credentials.ts";
-import { makeKey } from "../settings/key_format.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
 import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
 import { version } from "../version.ts";
+import { makeTrial, welcome, withTrial } from "./trial.ts";
 
 export const summary = "run the service (the default); --dev for a trial on this machine";
 
@@ -118,44 +117,4 @@ function explain(error: unknown, { host, port }: Settings): string {
   if (code === "EADDRINUSE") return `port ${port} on ${host} is in use: choose another with --port, or stop who has it`;
   if (code === "EACCES") return `port ${port} needs privileges: choose one above 1023 with --port`;
   return `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : "unknown reason"}`;
-}
-
-interface Trial {
-  readonly apiKey: string;
-  readonly wsToken: string;
-}
-
-function makeTrial(): Trial {
-  return { apiKey: makeKey(), wsToken: makeKey() };
-}
-
-function withTrial(settings: Settings, { apiKey, wsToken }: Trial): Settings {
-  const common = { name: "trial", channels: "*" } as const;
-  return {
-    ...settings,
-    api_keys: [...settings.api_keys, { ...common, sha256: sha256(apiKey), admin: true }],
-    ws_tokens: [...settings.ws_tokens, { ...common, sha256: sha256(wsToken), require_bound_tokens: false }],
-  };
-}
-
-function welcome(url: string, { apiKey, wsToken }: Trial): string {
-  const notify = (body: object) =>
-    `  curl -H 'Content-Type: application/json' -d '${JSON.stringify({ API_KEY: apiKey, msg: "hello", ...body })}' ${url}/notify\n`;
-  return `
-AMPER Channels ${version}, trial mode: reachable from this machine only, and nothing is kept.
-
-  URL        ${url}
-  API key    ${apiKey}
-  WS token   ${wsToken}
-
-Get a websocket token for a page (the user is called alice here):
-  curl -H 'Authorization: Bearer ${wsToken}' '${url}/authorize?keycloakID=alice'
-
-Connect with it, in a page or in the console of one:
-  import("${url}/socket.io/socket.io.esm.min.js").then(({ io }) =>
-    io("${url}", { auth: { token: "…", keycloakID: "alice", channel: "msf" } }).on("notification", console.log))
-
-Notify everyone on a channel, a user on every channel, a user on one channel:
-${notify({ channel: "msf" })}${notify({ keycloak: "alice" })}${notify({ keycloak: "alice", channel: "msf" })}
-`;
 }

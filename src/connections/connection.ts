@@ -14,5 +14,5 @@ export interface Connection extends Admitted {
   /** Null while the connection is polling; then it is written through the engine. */
   ws: BunWebSocket | null;
   /** What waits for the next poll; always 0 on a websocket, where Bun keeps the backlog. */
-  backlogBytes: number;
+  backlog_bytes: number;
 }

@@ -1,5 +1,6 @@
-import type { ClosingCode } from "../model/refusal.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { Connection } from "./connection.ts";
+import type { Members } from "./members.ts";
 import type { Registry } from "./registry.ts";
 
 const tick_ms = 100;
@@ -8,19 +9,19 @@ const longestPoll_ms = 1000;
 
 interface DrainNeeds {
   readonly registry: Registry<Connection>;
-  readonly close: (connection: Connection, code: ClosingCode) => void;
+  readonly members: Members;
 }
 
 /**
  * Ends the long-polling connections, which cannot live without a listener: before it goes, they get what waits for them,
  * `closing` included, with the poll that is there or about to come.
  */
-export async function drainPolling({ registry, close }: DrainNeeds): Promise<void> {
+export async function drainPolling({ registry, members }: DrainNeeds): Promise<void> {
   const polling = registry
     .all()
     .filter(({ ws }) => ws === null)
     .toArray();
-  for (const connection of polling) close(connection, "draining");
+  for (const connection of polling) members.close(connection, "draining");
   for (let waited_ms = 0; waited_ms < longestPoll_ms; waited_ms += poll_ms) {
     if (polling.every(({ engine }) => engine.readyState === "closed")) return;
     await Bun.sleep(poll_ms);
@@ -28,17 +29,20 @@ export async function drainPolling({ registry, close }: DrainNeeds): Promise<voi
 }
 
 /**
- * Ends all connections, evenly over the given time: thousands of clients that come back in the same moment would hit the
+ * Ends all connections, evenly over `drain_seconds`: thousands of clients that come back in the same moment would hit the
  * successor like an attack. Returns as soon as nobody is left.
  */
-export async function drain({ registry, close, seconds }: DrainNeeds & { seconds: number }): Promise<void> {
+export async function drain(
+  { drain_seconds }: Pick<Settings, "drain_seconds">,
+  { registry, members }: DrainNeeds,
+): Promise<void> {
   const all = registry.size;
-  const ticks = Math.max(1, (seconds * 1000) / tick_ms);
+  const ticks = Math.max(1, (drain_seconds * 1000) / tick_ms);
   for (let tick = 1; registry.size > 0; tick++) {
     const mayRemain = Math.floor(all * Math.max(0, 1 - tick / ticks));
-    // At least one at the first tick: whoever is alone need not wait.
+    // At least one at the first tick: a connection that is alone need not wait.
     const share = Math.max(registry.size - mayRemain, tick === 1 ? 1 : 0);
-    for (const connection of registry.all().take(share).toArray()) close(connection, "draining");
+    for (const connection of registry.all().take(share).toArray()) members.close(connection, "draining");
     if (registry.size > 0) await Bun.sleep(tick_ms);
   }
 }

@@ -1,49 +1,44 @@
-import type { BunWebSocket, EngineSocket } from "./connection.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { BunWebSocket } from "./connection.ts";
+import type { Session } from "./sessions.ts";
 
-/** What a client may send between two heartbeats. */
-export interface ClientLimits {
-  readonly messages: number;
-  readonly bytes: number;
-}
+/** What a client may send between two heartbeats, in messages and bytes. */
+export type ClientLimits = Pick<Settings, "max_client_messages" | "max_client_bytes">;
 
 /** Engine.IO's own limit, which it tells clients as `maxPayload`. */
-const maxPayloadBytes = 1_000_000;
+const maxPayload_bytes = 1_000_000;
 
 /**
  * The largest message, and the largest body of a POST. Until one is complete it is kept in memory and not counted below, so
  * that thousands of clients that never finish theirs could hold gigabytes if each of them might have a megabyte.
  */
-export function largestMessageBytes(limits: ClientLimits): number {
-  return Math.min(maxPayloadBytes, limits.bytes);
+export function largestMessage_bytes({ max_client_bytes }: ClientLimits): number {
+  return Math.min(maxPayload_bytes, max_client_bytes);
 }
 
 /** A connection only receives. A client that talks anyway is cut off before it costs much more than its heartbeats. */
 export function limitPackets(
-  conn: EngineSocket,
-  options: {
-    limits: ClientLimits;
-    interval_ms: number;
-    now: () => number;
-    onMessage: () => void;
-    /** The connection is closed for it. */
-    onExceeded: (limit: keyof ClientLimits) => void;
-  },
+  session: Session,
+  { max_client_messages, max_client_bytes, ping_interval_ms }: ClientLimits & Pick<Settings, "ping_interval_ms">,
+  { events, now }: { events: Pick<Events["connections"], "dropped" | "sentTooMuch">; now: () => number },
 ): void {
-  const { limits, interval_ms, now, onMessage, onExceeded } = options;
+  const { engine } = session;
   let messages = 0;
   let bytes = 0;
   let since_ms = now();
-  conn.on("packet", ({ type, data }) => {
+  engine.on("packet", ({ type, data }) => {
     const now_ms = now();
     // A clock that is set back begins anew, too, instead of adding up until it has caught up.
-    if (Math.abs(now_ms - since_ms) > interval_ms) [messages, bytes, since_ms] = [0, 0, now_ms];
-    if (type === "message") onMessage();
+    if (Math.abs(now_ms - since_ms) > ping_interval_ms) [messages, bytes, since_ms] = [0, 0, now_ms];
+    // The first message is its CONNECT; it may send others, but nobody listens.
+    if (type === "message" && session.phase.name !== "open") events.dropped();
     messages += 1;
     // The type of a packet is one character more; a binary one on a websocket has none.
     bytes += data === undefined ? 1 : typeof data === "string" ? 1 + Buffer.byteLength(data) : data.byteLength;
-    if (messages <= limits.messages && bytes <= limits.bytes) return;
-    onExceeded(messages > limits.messages ? "messages" : "bytes");
-    conn.close();
+    if (messages <= max_client_messages && bytes <= max_client_bytes) return;
+    events.sentTooMuch(messages > max_client_messages ? "max_client_messages" : "max_client_bytes");
+    engine.close();
   });
 }
 

@@ -1,10 +1,12 @@
 import * as v from "valibot";
+import type { Gone, Window } from "../journal/window.ts";
 import { Cursor } from "../model/cursor.ts";
 import type { NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
+import type { Settings } from "../settings/schema.ts";
 
 /** Why a client that came back is not recovered: it was never here, or as somebody else, or (see the window) its place is gone. */
-export type NotRecovered = "first" | "foreign" | "unknown" | "trimmed" | "too_much";
+export type NotRecovered = "first" | "foreign" | Gone;
 
 /** Where a client that connects continues. */
 export interface Resumption {
@@ -20,19 +22,7 @@ export interface Resumption {
   readonly since: number;
 }
 
-export interface RecoveryNeeds {
-  readonly head: () => Cursor;
-  /** The sequence of the head. */
-  readonly last: () => number;
-  readonly locate: (cursor: Cursor) => number | undefined;
-  readonly since: (
-    sequence: number,
-    user: KeycloakId,
-    channel: Channel,
-    limitBytes: number,
-  ) => readonly NotificationEntry[] | "unknown" | "trimmed" | "too_much";
-  readonly limitBytes: number;
-}
+export type Recovery = (auth: unknown, user: KeycloakId, channel: Channel) => Resumption;
 
 /** What a stock client sends beside our own fields once it has had a `pid`, by itself, at each connect. */
 const Resume = v.fallback(v.object({ pid: v.optional(v.string()), offset: v.optional(v.string()) }), {});
@@ -40,24 +30,35 @@ const Resume = v.fallback(v.object({ pid: v.optional(v.string()), offset: v.opti
 /** Head at the first connect, a random id, a digest of the identity, and of the offset that the client had before. */
 const Pid = /^([a-z0-9]{1,32}-\d{1,15})\.([\w-]{12})\.([a-z0-9]{1,13})\.([a-z0-9]{1,13})$/;
 
+/** The `pid` that a client sends back by itself; empty: none. */
+export function pidOf(auth: unknown): string {
+  return v.parse(Resume, auth).pid ?? "";
+}
+
 /**
  * Recovery for stock Socket.IO clients, from the `pid` and `offset` that they send. Neither proves anything:
  * they only say where to start, for an identity that the token has proven. Any doubt is "not recovered", never a hole.
  */
-export function createRecovery(
-  needs: RecoveryNeeds,
-): (auth: unknown, user: KeycloakId, channel: Channel) => Resumption {
+export function createRecovery({ backlog_bytes }: Pick<Settings, "backlog_bytes">, window: Window): Recovery {
+  // What is held goes out in the same burst, and both have to fit into the backlog together.
+  const limit_bytes = backlog_bytes / 2;
+
+  function locate(text: string): number | undefined {
+    const cursor = v.safeParse(Cursor, text);
+    return cursor.success ? window.locate(cursor.output) : undefined;
+  }
+
   return function resume(auth, user, channel) {
     const { pid = "", offset } = v.parse(Resume, auth);
     const identity = digest(`${user} ${channel}`);
     const [, start, , of, before] = Pid.exec(pid) ?? [];
     const fresh = (cause: NotRecovered, confirmed?: number): Resumption => ({
-      pid: [needs.head(), randomId(), identity, digest(offset ?? "")].join("."),
+      pid: [window.head(), randomId(), identity, digest(offset ?? "")].join("."),
       recovered: false,
       cause,
       missed: [],
       confirmed,
-      since: needs.last(),
+      since: window.last,
     });
     if (start === undefined) return fresh("first");
     if (of !== identity) return fresh("foreign");
@@ -70,18 +71,13 @@ export function createRecovery(
     // The offset may lie before the first connect: what was held for the user is older than that.
     const since = Math.max(first ?? -1, last ?? -1);
     if (since < 0) return fresh("unknown");
-    const missed = needs.since(since, user, channel, needs.limitBytes);
+    const missed = window.since(since, user, channel, limit_bytes);
     if (typeof missed === "string") return fresh(missed, last);
     return { pid, recovered: true, cause: undefined, missed, confirmed: last, since };
   };
-
-  function locate(text: string): number | undefined {
-    const cursor = v.safeParse(Cursor, text);
-    return cursor.success ? needs.locate(cursor.output) : undefined;
-  }
 }
 
-/** Not cryptographic: whoever makes up a pid fools only himself. */
+/** Not cryptographic: a client that makes up a pid fools only itself. */
 function digest(text: string): string {
   return Bun.hash(text).toString(36);
 }

@@ -1,43 +1,47 @@
+import { createCounts } from "../limits/counts.ts";
 import type { Admitted } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { Connection, EngineSocket } from "./connection.ts";
 import type { Resumption } from "./recovery.ts";
+
+/**
+ * How far an engine connection has come. There is one CONNECT in its life, so no phase comes twice. What a phase needs is
+ * there as long as the phase lasts, and let go with it.
+ */
+export type Phase =
+  | { readonly name: "open" }
+  /** Its CONNECT came, and was refused, or is live by now: any other CONNECT ends it. */
+  | { readonly name: "settled" }
+  /** Its token is valid. Socket.IO is about to write its CONNECT. */
+  | { readonly name: "admitted"; readonly admitted: Admitted }
+  /** Its place is known, and written into the CONNECT. `leftBehind`: the connection that its client was cut off from. */
+  | {
+      readonly name: "placed";
+      readonly admitted: Admitted;
+      readonly resumption: Resumption;
+      readonly leftBehind: Connection | undefined;
+    };
 
 /** An engine connection, from its handshake on. */
 export interface Session {
   readonly engine: EngineSocket;
   /** What limits per address count by. Undefined: they are off for it. */
   readonly address: string | undefined;
-  /** Set by the first CONNECT: there is one in the life of an engine connection. */
-  claimed: boolean;
-  admitted: Admitted | null;
-  resumption: Resumption | null;
-  leftBehind: Connection | undefined;
+  phase: Phase;
 }
 
-/** Of something by address; one that has none is not in memory. */
-interface Counts {
-  add(key: string): void;
-  remove(key: string): void;
-  of(key: string): number;
-}
-
-export interface SessionsNeeds {
-  readonly limits: {
-    readonly total: number;
-    readonly perAddress: number;
-    readonly unauthenticated: number;
-    readonly unauthenticatedPerAddress: number;
-  };
-  readonly createCounts: () => Counts;
-  readonly onLimited: (limit: string) => void;
-}
+export type SessionSettings = Pick<
+  Settings,
+  "max_connections" | "max_connections_per_address" | "max_unauthenticated" | "max_unauthenticated_per_address"
+>;
 
 export interface Sessions {
   /** Throws `overloaded` or `rate_limited`: nobody else can be taken, or not from this address, for now. */
   requireRoom(address: string | undefined): void;
   /** Ends by itself when the engine connection closes. */
-  open(engine: EngineSocket, address: string | undefined): void;
+  open(engine: EngineSocket, address: string | undefined): Session;
   get(engine: object): Session | undefined;
   /** Its CONNECT was good. */
   authenticated(session: Session): void;
@@ -46,7 +50,7 @@ export interface Sessions {
 }
 
 /** The engine connections, those included that have not sent their CONNECT yet: whose limits are for strangers. */
-export function createSessions({ limits, createCounts, onLimited }: SessionsNeeds): Sessions {
+export function createSessions(settings: SessionSettings, events: Pick<Events["requests"], "limited">): Sessions {
   const sessions = new Map<object, Session>();
   /** In the order of their handshakes. */
   const strangers = new Set<Session>();
@@ -54,28 +58,22 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
   const strangersPerAddress = createCounts();
 
   function requireRoom(address: string | undefined): void {
-    if (sessions.size >= limits.total) throw limited("max_connections", "overloaded");
+    if (sessions.size >= settings.max_connections) throw limited("max_connections", "overloaded");
     if (address === undefined) return;
-    if (perAddress.of(address) >= limits.perAddress) throw limited("max_connections_per_address", "rate_limited");
-    if (strangersPerAddress.of(address) >= limits.unauthenticatedPerAddress) {
+    if (perAddress.of(address) >= settings.max_connections_per_address)
+      throw limited("max_connections_per_address", "rate_limited");
+    if (strangersPerAddress.of(address) >= settings.max_unauthenticated_per_address) {
       throw limited("max_unauthenticated_per_address", "rate_limited");
     }
   }
 
   function limited(limit: string, code: "overloaded" | "rate_limited"): Problem {
-    onLimited(limit);
+    events.limited(limit);
     return new Problem(code, { detail: `As many connections are open as the service takes (${limit}).` });
   }
 
-  function open(engine: EngineSocket, address: string | undefined): void {
-    const session: Session = {
-      engine,
-      address,
-      claimed: false,
-      admitted: null,
-      resumption: null,
-      leftBehind: undefined,
-    };
+  function open(engine: EngineSocket, address: string | undefined): Session {
+    const session: Session = { engine, address, phase: { name: "open" } };
     sessions.set(engine, session);
     strangers.add(session);
     if (address !== undefined) {
@@ -88,6 +86,7 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
       if (address !== undefined) perAddress.remove(address);
     });
     makeRoom();
+    return session;
   }
 
   /**
@@ -95,10 +94,10 @@ export function createSessions({ limits, createCounts, onLimited }: SessionsNeed
    * soon, long before its turn comes to make way.
    */
   function makeRoom(): void {
-    if (strangers.size <= limits.unauthenticated) return;
+    if (strangers.size <= settings.max_unauthenticated) return;
     const [oldest] = strangers;
     if (oldest === undefined) return;
-    onLimited("max_unauthenticated");
+    events.limited("max_unauthenticated");
     forgetStranger(oldest);
     cut(oldest.engine);
   }
@@ -129,7 +128,7 @@ function cut(engine: EngineSocket): void {
   engine.transport.close();
 }
 
-/** As Socket.IO ends who sends no CONNECT. Who has not fetched what waits for him by as long again gets it no more. */
+/** Ends an engine connection in a while, as Socket.IO does where no CONNECT comes. As long again later, what was not fetched is dropped. */
 export function endLater(engine: EngineSocket, after_ms: number): void {
   if (engine.readyState === "closed") return;
   const end = () => {
@@ -140,8 +139,7 @@ export function endLater(engine: EngineSocket, after_ms: number): void {
 }
 
 /** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */
-export function forgetHandshake({ socket, engine }: Connection, session: Session): void {
+export function forgetHandshake({ socket, engine }: Connection): void {
   Object.assign(socket, { handshake: undefined });
   Object.assign(engine, { request: undefined });
-  Object.assign(session, { admitted: null, resumption: null, leftBehind: undefined });
 }

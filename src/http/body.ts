@@ -1,11 +1,47 @@
+import { MIMEType } from "node:util";
+import { readAtMost } from "../limits/read.ts";
 import { Problem } from "../model/problem.ts";
+import type { Settings } from "../settings/schema.ts";
 
 /** Fatal: bytes that are not UTF-8 are refused instead of being replaced, so that nobody gets other text than was sent. */
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Reads a body of at most `limitBytes` (what `setting` says), declared or chunked. Throws `too_large`, `invalid_json` (not UTF-8) or `invalid_request` (cut). */
-export async function readText(req: Request, limitBytes: number, setting = "max_body_bytes"): Promise<string> {
-  const bytes = await readBytes(req, limitBytes, setting);
+/** Throws `unsupported_media_type`, or what `readText` throws. `curl -d` says it sends a form: the commonest mistake. */
+export async function readJson(req: Request, max_body_bytes: number): Promise<string> {
+  const type = essenceOf(req);
+  if (type !== undefined && !/^application\/(.+\+)?json$/.test(type)) {
+    throw new Problem("unsupported_media_type", { detail: "Send the header `Content-Type: application/json`." });
+  }
+  return readText(req, max_body_bytes, "max_body_bytes");
+}
+
+/** Throws `unsupported_media_type`, or what `readText` throws. */
+export async function readForm(req: Request, max_body_bytes: number): Promise<string> {
+  const type = essenceOf(req);
+  if (type !== undefined && type !== "application/x-www-form-urlencoded") {
+    const detail = "Send `Content-Type: application/x-www-form-urlencoded`.";
+    throw new Problem("unsupported_media_type", { detail });
+  }
+  return readText(req, max_body_bytes, "max_body_bytes");
+}
+
+/** The media type, lower-case, without parameters; undefined: none is given, which counts as the right one. */
+function essenceOf({ headers }: Request): string | undefined {
+  const given = headers.get("content-type");
+  if (given === null) return undefined;
+  try {
+    return new MIMEType(given).essence;
+  } catch {
+    return "";
+  }
+}
+
+/**
+ * Reads a body, declared or chunked, of at most `limit_bytes`, which are what `setting` says. Throws `too_large`,
+ * `invalid_json` (not UTF-8) or `invalid_request` (cut).
+ */
+export async function readText(req: Request, limit_bytes: number, setting: keyof Settings): Promise<string> {
+  const bytes = await readBody(req, limit_bytes, setting);
   try {
     return utf8.decode(bytes);
   } catch {
@@ -13,35 +49,26 @@ export async function readText(req: Request, limitBytes: number, setting = "max_
   }
 }
 
-async function readBytes(req: Request, limitBytes: number, setting: string): Promise<Uint8Array> {
-  const declared = req.headers.get("content-length");
-  // Not `>`: a length that is no number is not a small one.
-  if (declared !== null && !(Number(declared) <= limitBytes)) throw tooLarge(limitBytes, setting);
-  try {
-    if (declared !== null) return await req.bytes();
-    return await readChunks(req, limitBytes, setting);
-  } catch (error) {
-    if (error instanceof Problem) throw error;
-    throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
-  }
-}
-
-/** A chunked body declares no length: count while it comes, so that a stranger cannot make us hold more than the limit. */
-async function readChunks(req: Request, limitBytes: number, setting: string): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of req.body ?? []) {
-    size += chunk.byteLength;
-    if (size > limitBytes) throw tooLarge(limitBytes, setting);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-function tooLarge(limitBytes: number, setting: string): Problem {
-  return new Problem("too_large", {
-    detail: `The body may have ${limitBytes} bytes (${setting}).`,
+async function readBody(req: Request, limit_bytes: number, setting: string): Promise<Uint8Array> {
+  const body = await receive(req, limit_bytes);
+  if (body !== undefined) return body;
+  throw new Problem("too_large", {
+    detail: `The body may have ${limit_bytes} bytes (${setting}).`,
     // The rest of the body is not read; without this the next request on the connection would start in its middle.
     headers: { Connection: "close" },
   });
+}
+
+/** Undefined: it is larger. */
+async function receive(req: Request, limit_bytes: number): Promise<Uint8Array | undefined> {
+  const declared = req.headers.get("content-length");
+  // Not `>`: a length that is no number is not a small one.
+  if (declared !== null && !(Number(declared) <= limit_bytes)) return undefined;
+  try {
+    if (declared !== null) return await req.bytes();
+    // A chunked body declares no length: it is counted while it comes.
+    return await readAtMost(req.body, limit_bytes);
+  } catch {
+    throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
+  }
 }

@@ -1,15 +1,18 @@
 import { brotliCompress, constants, gzip } from "node:zlib";
 import { promisify } from "node:util";
+import Negotiator from "negotiator";
 import esmMap from "../../node_modules/socket.io/client-dist/socket.io.esm.min.js.map" with { type: "file" };
 import esm from "../../node_modules/socket.io/client-dist/socket.io.esm.min.js" with { type: "file" };
 import minMap from "../../node_modules/socket.io/client-dist/socket.io.min.js.map" with { type: "file" };
 import min from "../../node_modules/socket.io/client-dist/socket.io.min.js" with { type: "file" };
 import plainMap from "../../node_modules/socket.io/client-dist/socket.io.js.map" with { type: "file" };
 import plain from "../../node_modules/socket.io/client-dist/socket.io.js" with { type: "file" };
+import { Problem } from "../model/problem.ts";
+import { sha256 } from "../model/digest.ts";
 import { respond } from "./respond.ts";
 
 /** The stock client in all its builds but msgpack, which speaks another parser. Inside the binary these paths lead into it. */
-export const clientFiles: ReadonlyMap<string, string> = new Map([
+const clientFiles: ReadonlyMap<string, string> = new Map([
   ["socket.io.js", plain],
   ["socket.io.js.map", plainMap],
   ["socket.io.min.js", min],
@@ -27,11 +30,14 @@ const compress = {
   identity: (data: Uint8Array) => Promise.resolve(data),
 } as const satisfies Record<Encoding, (data: Uint8Array) => Promise<Uint8Array>>;
 
-/** Compressed at the first request for it, then kept: six files, three encodings, whoever asks how often. */
+/** Compressed at the first request for it, then kept: six files in three encodings, however often they are asked for. */
 const prepared = new Map<string, Promise<{ body: Uint8Array<ArrayBuffer>; etag: string }>>();
 
-export async function clientFile(name: string, path: string, headers: Headers): Promise<Response> {
-  const encoding = encodingFor(headers.get("accept-encoding") ?? "");
+/** Throws `not_found`. */
+export async function serveClientFile(name: string, headers: Headers): Promise<Response> {
+  const path = clientFiles.get(name);
+  if (path === undefined) throw new Problem("not_found");
+  const encoding = encodingFor(headers);
   const key = `${name} ${encoding}`;
   let file = prepared.get(key);
   if (file === undefined) prepared.set(key, (file = prepare(path, encoding)));
@@ -58,13 +64,14 @@ export async function clientFile(name: string, path: string, headers: Headers): 
 
 async function prepare(path: string, encoding: Encoding): Promise<{ body: Uint8Array<ArrayBuffer>; etag: string }> {
   const data = await Bun.file(path).bytes();
-  const digest = new Bun.CryptoHasher("sha256").update(data).digest("base64url").slice(0, 22);
+  const digest = sha256(data, "base64url").slice(0, 22);
   // Each encoding is a representation of its own, with a tag of its own (RFC 9110 8.8.3.3).
   return { body: new Uint8Array(await compress[encoding](data)), etag: `"${digest}-${encoding}"` };
 }
 
-function encodingFor(accepted: string): Encoding {
-  const accepts = (name: string) =>
-    new RegExp(`(^|,)\\s*${name}\\s*(;\\s*q=(0\\.\\d*[1-9]|1(\\.0*)?)\\s*)?(,|$)`).test(accepted);
-  return accepts("br") ? "br" : accepts("gzip") ? "gzip" : "identity";
+/** The smallest that the client accepts: qualities are about what it prefers, and no client of ours prefers a larger file. */
+function encodingFor(headers: Headers): Encoding {
+  const asked = { headers: { "accept-encoding": headers.get("accept-encoding") ?? "identity" } };
+  const accepted = new Negotiator(asked).encodings();
+  return (["br", "gzip"] as const).find((name) => accepted.includes(name) || accepted.includes("*")) ?? "identity";
 }

@@ -1,7 +1,5 @@
+import type { Settings } from "../settings/schema.ts";
 import { respond } from "./respond.ts";
-
-/** `"*"`, or the origins whose pages may use the service. */
-export type CorsOrigins = "*" | readonly string[];
 
 export interface Cors {
   /** May a page of this origin talk to us? Requests without an Origin header are not from a page of another origin. */
@@ -12,8 +10,8 @@ export interface Cors {
 }
 
 /** CORS for pages, and the same list against cross-site websocket hijacking: browsers send Origin on upgrades but ask nobody. */
-export function createCors(origins: CorsOrigins): Cors {
-  const allowed = origins === "*" ? undefined : new Set(origins);
+export function createCors({ cors_origins }: Pick<Settings, "cors_origins">): Cors {
+  const allowed = cors_origins === "*" ? undefined : new Set(cors_origins);
 
   function allows(req: Request): boolean {
     const origin = req.headers.get("origin");

@@ -1,26 +1,25 @@
 import http from "node:http";
+import type { Gateway, SocketData } from "../connections/gateway.ts";
+import type { ClientLimits } from "../connections/packets.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Answer } from "./answer.ts";
 import { limitControlFrames } from "./control-frames.ts";
+import type { Listener } from "./exchange.ts";
 import { problem } from "./respond.ts";
 
-export interface ListenOptions<Socket> {
-  readonly host: string;
-  /** 0: any free one. */
-  readonly port: number;
-  /** Paths of PEM files. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
-  readonly answer: (req: Request, server: Bun.Server<Socket>) => Promise<Response>;
-  readonly websocket: Pick<Bun.WebSocketHandler<Socket>, "open" | "message" | "close" | "maxPayloadLength">;
-  /** A websocket from which nothing came for so long is cut. */
-  readonly silence_ms: number;
-  readonly backlogBytes: number;
-  /** The longest head of a request, its first line included; more is a bare 431 of Bun's. */
-  readonly maxHeaderBytes: number;
-  /** How many pings and pongs a websocket may send within `silence_ms`. */
-  readonly maxControlFrames: number;
-  readonly onControlFlood: () => void;
-  /** Something that was not foreseen: a bug. */
-  readonly onCrash: (error: unknown) => void;
-}
+export type ListenSettings = ClientLimits &
+  Pick<
+    Settings,
+    | "host"
+    | "port"
+    | "tls_cert"
+    | "tls_key"
+    | "ping_interval_ms"
+    | "ping_timeout_ms"
+    | "backlog_bytes"
+    | "max_header_bytes"
+  >;
 
 /** A request has to be there within this time, in steps of four seconds, however it drips. (For its head Bun has 10 s of its own.) */
 const idle_seconds = 10;
@@ -28,40 +27,52 @@ const idle_seconds = 10;
 const longestSilence_seconds = 960;
 
 /**
- * Fan-out closes who lags by more than `backlogBytes`, at the next notification that finds him so. Bun itself, which closes
+ * Fan-out closes who lags by more than `backlog_bytes`, at the next notification that finds him so. Bun itself, which closes
  * one turn after it has dropped a frame, must not be the first: it queues up to 31 frames below 16 KiB before it looks.
  */
-const backlogReserveBytes = 32 * 16_384;
+const backlogReserve_bytes = 32 * 16_384;
 
 /** The one `Bun.serve`. Throws if it cannot listen. */
-export function listen<Socket>(options: ListenOptions<Socket>): Bun.Server<Socket> {
-  const { host, port, tls, answer, websocket, silence_ms, backlogBytes, onCrash } = options;
+export function listen(
+  settings: ListenSettings,
+  needs: {
+    readonly answer: Answer;
+    readonly gateway: Pick<Gateway, "websocket">;
+    readonly events: Pick<Events["requests"], "crashed"> & Pick<Events["connections"], "sentTooMuch">;
+  },
+): Listener {
+  const { host, port, tls_cert, tls_key, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
+  const { answer, gateway, events } = needs;
+  /** A websocket from which nothing came for so long is cut. */
+  const silence_ms = ping_interval_ms + ping_timeout_ms;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
-  Object.assign(http, { maxHeaderSize: options.maxHeaderBytes });
-  return Bun.serve<Socket>({
+  Object.assign(http, { maxHeaderSize: settings.max_header_bytes });
+  return Bun.serve<SocketData>({
     hostname: host,
     port,
-    ...(tls && { tls: { cert: Bun.file(tls.cert), key: Bun.file(tls.key) } }),
+    ...(tls_cert !== undefined && tls_key !== undefined
+      ? { tls: { cert: Bun.file(tls_cert), key: Bun.file(tls_key) } }
+      : {}),
     idleTimeout: idle_seconds,
     // Never met: bodies are measured where they are read, so that the answer is one of ours and not Bun's bare 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     fetch: answer,
     error(error) {
-      onCrash(error);
+      events.crashed(error);
       return problem(error);
     },
     websocket: {
-      ...websocket,
+      ...gateway.websocket,
       ...limitControlFrames({
-        most: options.maxControlFrames,
+        most: max_client_messages,
         interval_ms: silence_ms,
-        onExceeded: options.onControlFlood,
+        onExceeded: () => events.sentTooMuch("max_client_messages"),
       }),
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
       idleTimeout: Math.min(longestSilence_seconds, Math.ceil(silence_ms / 1000) + idle_seconds),
       sendPings: false,
       // The engine ignores the result of `send`: a reader that stalls is closed, and comes back, instead of missing something.
-      backpressureLimit: backlogBytes + backlogReserveBytes,
+      backpressureLimit: settings.backlog_bytes + backlogReserve_bytes,
       closeOnBackpressureLimit: true,
     },
   });

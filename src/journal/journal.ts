@@ -26,7 +26,7 @@ export interface Journal {
   trim(upTo: number): void;
   health(): JournalHealth;
   /** What it takes on the disk. */
-  sizeBytes(): number;
+  size_bytes(): number;
   /** Makes durable what is pending, and gives the journal free for a successor. From then on nothing is accepted. */
   close(): Promise<void>;
 }

@@ -54,7 +54,7 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
     },
     release() {},
     trim,
-    sizeBytes: () => 0,
+    size_bytes: () => 0,
     health: () => ({ status: "ok" }),
     async close() {
       follower = undefined;

@@ -1,30 +1,32 @@
 import { Database } from "bun:sqlite";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 import { CannotOpen, reasonOf } from "./cannot-open.ts";
 import { migrate, prepareFile } from "./sqlite-schema.ts";
 
 const retry_ms = 50;
 
-export interface OpenOptions {
-  readonly path: string;
-  /** `full`: a commit survives the loss of power; `normal`: the death of the process. */
-  readonly sync: "normal" | "full";
-  /** How long to wait for a predecessor that still has the journal. */
-  readonly takeover_seconds: number;
+export interface LockNeeds {
+  readonly events: Pick<Events["journal"], "waiting">;
   readonly now: () => number;
-  readonly onWaiting: (owner: string) => void;
 }
+
+export type LockSettings = Pick<Settings, "journal_sync" | "takeover_seconds">;
 
 /**
  * Opens the file for this process alone: the lock lasts until the database is closed, or the process is dead (`kill -9`
- * included). Throws `CannotOpen`.
+ * included). Waits up to `takeover_seconds` for a predecessor that still has it. Throws `CannotOpen`.
  */
-export async function openExclusively(options: OpenOptions): Promise<{ db: Database; release: () => void }> {
-  const { path, takeover_seconds, now, onWaiting } = options;
+export async function openExclusively(
+  path: string,
+  { journal_sync, takeover_seconds }: LockSettings,
+  { events, now }: LockNeeds,
+): Promise<{ db: Database; release: () => void }> {
   const deadline_ms = now() + takeover_seconds * 1000;
   for (let waiting = false; ; waiting = true) {
-    const db = tryOpen(options);
+    const db = tryOpen(path, journal_sync);
     if (db !== undefined) {
       return {
         db,
@@ -35,7 +37,7 @@ export async function openExclusively(options: OpenOptions): Promise<{ db: Datab
         },
       };
     }
-    if (!waiting) onWaiting(ownerOf(path));
+    if (!waiting) events.waiting(ownerOf(path));
     if (now() >= deadline_ms) {
       throw new CannotOpen(
         `${path} is in use by ${ownerOf(path)}: it was not given free in ${takeover_seconds} s (takeover_seconds)`,
@@ -45,8 +47,8 @@ export async function openExclusively(options: OpenOptions): Promise<{ db: Datab
   }
 }
 
-/** Undefined: somebody else has it. */
-function tryOpen({ path, sync }: OpenOptions): Database | undefined {
+/** Undefined: another process has it. `full`: a commit survives the loss of power; `normal`: the death of the process. */
+function tryOpen(path: string, sync: Settings["journal_sync"]): Database | undefined {
   let db: Database | undefined;
   try {
     prepareFile(path);
@@ -73,7 +75,7 @@ function tryOpen({ path, sync }: OpenOptions): Database | undefined {
   }
 }
 
-/** Who has it is not in the database, which nobody else can read, but beside it; only for people to read. */
+/** The name of the owner is not in the database, which nobody else can read, but beside it; only for people to read. */
 function ownerPath(path: string): string {
   return `${path}.owner`;
 }

@@ -3,16 +3,19 @@ import * as v from "valibot";
 import { Cursor, cursorAt } from "../model/cursor.ts";
 import type { Draft, Entry } from "../model/entry.ts";
 import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 import { CannotOpen, reasonOf } from "./cannot-open.ts";
 import { memoLife_ms, type Appended, type Follower, type History, type Journal, type Memo } from "./journal.ts";
 import { beginEpoch } from "./sqlite-history.ts";
-import { openExclusively, type OpenOptions } from "./sqlite-lock.ts";
+import { openExclusively, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
 
-export interface SqliteOptions extends OpenOptions {
-  readonly window_ms: number;
+export type SqliteSettings = LockSettings & Pick<Settings, "journal_window_seconds">;
+
+export interface SqliteNeeds extends LockNeeds {
+  /** How long revocations are kept. */
   readonly revocations_ms: number;
-  readonly onHealth: (reason: string | undefined) => void;
-  readonly onCommit: (seconds: number, entries: number) => void;
+  readonly events: Pick<Events["journal"], "waiting" | "failed" | "recovered" | "committed">;
 }
 
 interface Pending {
@@ -27,9 +30,9 @@ const later_ms = 100;
 const trimmedAtOnce = 20_000;
 
 /** `sqlite:PATH`: survives `kill -9` (and with `sync: full` the loss of power). One owner; see sqlite-lock.ts. */
-export async function openSqliteJournal(options: SqliteOptions): Promise<Journal> {
-  const { now } = options;
-  const { db, release } = await openExclusively(options);
+export async function openSqliteJournal(path: string, settings: SqliteSettings, needs: SqliteNeeds): Promise<Journal> {
+  const { revocations_ms, now, events } = needs;
+  const { db, release } = await openExclusively(path, settings, needs);
   const history = begin();
   const current = history.epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
@@ -74,11 +77,12 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
 
   function begin(): History {
     try {
-      return db.transaction(() => beginEpoch(db, now(), options)).immediate();
+      const keep = { window_ms: settings.journal_window_seconds * 1000, revocations_ms };
+      return db.transaction(() => beginEpoch(db, now(), keep)).immediate();
     } catch (error) {
       release();
       const reason = reasonOf(error, "the file is damaged");
-      throw new CannotOpen(`${options.path} cannot be opened: ${reason}`, { cause: error });
+      throw new CannotOpen(`${path} cannot be opened: ${reason}`, { cause: error });
     }
   }
 
@@ -114,7 +118,7 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
       return;
     }
     next += batch.length;
-    options.onCommit((performance.now() - started_ms) / 1000, batch.length);
+    events.committed((performance.now() - started_ms) / 1000, batch.length);
     entries.forEach((entry, index) => handOver(entry, batch[index]));
   }
 
@@ -164,8 +168,10 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
   }
 
   function setFailure(reason: string | undefined): void {
-    if (reason !== failure) options.onHealth(reason);
+    if (reason === failure) return;
     failure = reason;
+    if (reason === undefined) events.recovered();
+    else events.failed(reason);
   }
 
   return {
@@ -203,12 +209,12 @@ export async function openSqliteJournal(options: SqliteOptions): Promise<Journal
           sql.trimmed.run(to, next);
         }
         sql.oldMemos.run(now() - memoLife_ms);
-        sql.oldRevocations.run(now() - options.revocations_ms);
+        sql.oldRevocations.run(now() - revocations_ms);
       });
       if (failure === undefined) trimmedTo = Math.max(trimmedTo, to);
     },
     health: () => (failure === undefined ? { status: "ok" } : { status: "unavailable", reason: failure }),
-    sizeBytes: () => sizeOf(options.path) + sizeOf(`${options.path}-wal`),
+    size_bytes: () => sizeOf(path) + sizeOf(`${path}-wal`),
     async close() {
       if (!isOpen) return;
       // First: what the last entries set off would come after the end.

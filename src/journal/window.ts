@@ -1,8 +1,9 @@
 import { cursorAt, partsOf, type Cursor } from "../model/cursor.ts";
-import type { Entry, NotificationEntry } from "../model/entry.ts";
+import { channelsOf, type Entry, type NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
+import type { Settings } from "../settings/schema.ts";
 import { at, createDeque, lengthOf, push, shift, type Deque } from "./deque.ts";
-import type { Epoch } from "./journal.ts";
+import type { History } from "./journal.ts";
 
 /** Why nothing can be replayed from a place: it is of no journal of ours, or too long ago, or too much has happened since. */
 export type Gone = "unknown" | "trimmed" | "too_much";
@@ -16,7 +17,7 @@ export interface Window {
   /** The sequence that a cursor stands for, if this journal ever gave it out; whether it can be replayed from is another thing. */
   locate(cursor: Cursor): number | undefined;
   /** All that came for this user on this channel after a place, in order. Costs what it returns. */
-  since(sequence: number, user: KeycloakId, channel: Channel, limitBytes: number): readonly NotificationEntry[] | Gone;
+  since(sequence: number, user: KeycloakId, channel: Channel, limit_bytes: number): readonly NotificationEntry[] | Gone;
   /** The sequence of the newest entry. */
   readonly last: number;
   /** Everything up to here is gone. */
@@ -27,44 +28,40 @@ export interface Window {
   readonly oldest_ms: number | undefined;
 }
 
-export interface WindowOptions {
-  readonly seconds: number;
-  readonly bytes: number;
-  readonly now: () => number;
-  /** In order; the last is the current one. */
-  readonly epochs: readonly Epoch[];
-  /** Where the window begins: the sequence before the first entry that will be added. */
-  readonly trimmedTo: number;
-}
+export type WindowSettings = Pick<Settings, "journal_window_seconds" | "journal_window_bytes">;
 
 /** What is sent around a message, roughly: names, cursor, lengths. */
-const frameBytes = 64;
+const frame_bytes = 64;
 
 /** The recent part of the journal: bounded by age and by size, oldest out first, indexed by target. */
-export function createWindow(options: WindowOptions): Window {
-  const { epochs } = options;
+export function createWindow(
+  { journal_window_seconds, journal_window_bytes }: WindowSettings,
+  { epochs, entries, trimmedTo: before }: Pick<History, "epochs" | "entries" | "trimmedTo">,
+  now: () => number,
+): Window {
   const current = epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
   const all = createDeque<Entry>();
   const byChannel = new Map<Channel, Deque<NotificationEntry>>();
   const byUser = new Map<KeycloakId, Deque<NotificationEntry>>();
-  let { trimmedTo } = options;
+  let trimmedTo = before;
   // Stored, and not of the newest entry that is left: that may be gone, and the head has to be a cursor that is good.
   let last = current.first - 1;
   let bytes = 0;
   let made = cursorAt(current.epoch, last);
   let madeFor = last;
+  for (const entry of entries) add(entry);
 
   function add(entry: Entry): void {
     push(all, entry);
     last = Math.max(last, entry.sequence);
     bytes += sizeOf(entry);
     if (entry.kind === "notification") file(entry);
-    while (bytes > options.bytes) dropOldest();
+    while (bytes > journal_window_bytes) dropOldest();
   }
 
   function trim(): void {
-    const oldest_ms = options.now() - options.seconds * 1000;
+    const oldest_ms = now() - journal_window_seconds * 1000;
     while ((at(all, 0)?.time_ms ?? Infinity) < oldest_ms) dropOldest();
   }
 
@@ -102,15 +99,18 @@ export function createWindow(options: WindowOptions): Window {
     return sequence >= found.first - 1 && sequence <= end ? sequence : undefined;
   }
 
-  function since(sequence: number, user: KeycloakId, channel: Channel, limitBytes: number): NotificationEntry[] | Gone {
+  function since(
+    sequence: number,
+    user: KeycloakId,
+    channel: Channel,
+    limit_bytes: number,
+  ): NotificationEntry[] | Gone {
     if (sequence < trimmedTo) return "trimmed";
     const forAll = after(byChannel.get(channel), sequence);
-    const forUser = after(byUser.get(user), sequence).filter(
-      ({ target }) => target.channels?.includes(channel) ?? true,
-    );
+    const forUser = after(byUser.get(user), sequence).filter(({ target }) => channelsOf(target).has(channel));
     const merged = merge(forAll, forUser);
-    const size = merged.reduce((sum, { json }) => sum + Buffer.byteLength(json) + frameBytes, 0);
-    return size > limitBytes ? "too_much" : merged;
+    const size = merged.reduce((sum, { json }) => sum + Buffer.byteLength(json) + frame_bytes, 0);
+    return size > limit_bytes ? "too_much" : merged;
   }
 
   return {

@@ -1,5 +1,7 @@
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 
 /** Whom a request comes from. */
 export interface Client {
@@ -9,15 +11,9 @@ export interface Client {
   readonly key: string | undefined;
 }
 
-export interface ClientsOptions {
-  readonly trustProxyHops: number;
-  /** Called once: a proxy seems to be in front, which `trust_proxy_hops` does not know of. */
-  readonly onUntrusted: (peer: string) => void;
-}
-
 export interface Clients {
-  /** `peer`: the other end of the TCP connection. */
-  of(peer: string, headers: Headers): Client;
+  /** Asked again, it answers the same: a request that has become a websocket has no address any more. */
+  of(req: Request, server: Pick<Bun.Server<unknown>, "requestIP">): Client;
 }
 
 /** Where proxies are, and hardly anybody else. 100.64.0.0/10, too: clusters give it to their nodes and pods. */
@@ -27,26 +23,37 @@ const inside = new Set(["loopback", "private", "linkLocal", "uniqueLocal", "carr
  * The client's address. Every proxy appends the address it was called from to X-Forwarded-For, so with N trusted proxies
  * the N-th entry from the right is the client's; all that stands left of it came from the client and proves nothing.
  */
-export function createClients({ trustProxyHops, onUntrusted }: ClientsOptions): Clients {
+export function createClients(
+  { trust_proxy_hops }: Pick<Settings, "trust_proxy_hops">,
+  events: Pick<Events["requests"], "undeclaredProxy">,
+): Clients {
+  const known = new WeakMap<Request, Client>();
   let hasWarned = false;
 
-  function behindUnknownProxy(peer: string): Client {
-    const client = parse(peer) ?? unknown(peer);
-    if (!inside.has(rangeOf(client.address))) return client;
+  function clientOf(peer: string, forwardedFor: string | null): Client {
+    const direct = parse(peer) ?? unknown(peer);
+    if (forwardedFor === null) return direct;
+    if (trust_proxy_hops === 0) return behindUndeclaredProxy(direct);
+    // With fewer entries than proxies it did not come by all of them, and what is in the header anybody may have written.
+    const entry = forwardedFor.split(",").at(-trust_proxy_hops) ?? "";
+    return parse(withoutPort(entry.trim())) ?? direct;
+  }
+
+  function behindUndeclaredProxy(direct: Client): Client {
+    if (!inside.has(rangeOf(direct.address))) return direct;
     // All users would be counted as one: better no limit than one that a single user meets for all.
-    if (!hasWarned) onUntrusted(client.address);
+    if (!hasWarned) events.undeclaredProxy(direct.address);
     hasWarned = true;
-    return { ...client, key: undefined };
+    return { ...direct, key: undefined };
   }
 
   return {
-    of(peer, headers) {
-      const forwardedFor = headers.get("x-forwarded-for");
-      if (forwardedFor === null) return parse(peer) ?? unknown(peer);
-      if (trustProxyHops === 0) return behindUnknownProxy(peer);
-      // With fewer entries than proxies it did not come by all of them, and what is in the header anybody may have written.
-      const entry = forwardedFor.split(",").at(-trustProxyHops) ?? "";
-      return parse(withoutPort(entry.trim())) ?? parse(peer) ?? unknown(peer);
+    of(req, server) {
+      const before = known.get(req);
+      if (before !== undefined) return before;
+      const client = clientOf(server.requestIP(req)?.address ?? "", req.headers.get("x-forwarded-for"));
+      known.set(req, client);
+      return client;
     },
   };
 }
@@ -60,9 +67,8 @@ const ownNames = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
  */
 export function isLoopback(peer: string, headers: Headers): boolean {
   const forwarded = headers.has("x-forwarded-for") || headers.has("forwarded") || headers.has("x-real-ip");
-  const isLocal = peer === "::1" || /^(::ffff:)?127\./.test(peer);
   // HTTP/1.0 needs no Host, and browsers do not speak it.
-  return !forwarded && isLocal && ownNames.test(headers.get("host") ?? "localhost");
+  return !forwarded && rangeOf(peer) === "loopback" && ownNames.test(headers.get("host") ?? "localhost");
 }
 
 /** Some proxies add the port: `192.0.2.1:5678`, `[2001:db8::1]:443`. */
@@ -89,8 +95,9 @@ function parse6(text: string): Client {
   return { address: six.toRFC5952String(), key: `${network.join(":")}::/64` };
 }
 
+/** The kind of network that an address is of, as `ipaddr.js` names it; an IPv4 address in IPv6 is what it stands for. */
 function rangeOf(address: string): string {
-  return ipaddr.isValid(address) ? ipaddr.parse(address).range() : "";
+  return ipaddr.isValid(address) ? ipaddr.process(address).range() : "";
 }
 
 /** A peer that is gone already has no address: what comes from such ones is counted together. */

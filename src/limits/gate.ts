@@ -1,4 +1,7 @@
 import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { ApiKey, WsToken } from "../settings/credentials.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { Client } from "./address.ts";
 import { createRateLimit, type RateLimit } from "./rate.ts";
 
@@ -10,83 +13,87 @@ export type LimitName =
   | "notify_rate_per_second"
   | "rate_per_second";
 
-export interface Rate {
-  readonly rate_per_second: number;
-  readonly burst: number;
-}
-
 /** An API key or a WS token, which may have a rate of its own. */
-export interface Holder {
-  readonly name: string;
-  readonly rate_per_second?: number;
-  readonly burst?: number;
-}
+type Holder = Pick<ApiKey | WsToken, "name" | "rate_per_second" | "burst">;
 
 type Limited = Pick<Client, "key">;
 
-/** Who has to wait. Everything here throws `rate_limited`, or returns. */
+/** Who has to wait. Every check here throws `rate_limited`, or returns. */
 export interface Gate {
-  /** Before a credential is judged: not from an address that has brought too many bad ones, be this one as good as it may. */
+  /** Refuses addresses with too many recent failures, even if this credential is valid: its answer would help who is guessing. */
   attempt(client: () => Limited): void;
   /** A credential was bad. */
   failed(client: Limited): void;
   authorize(client: Limited): void;
+  /** A new connection, whose CONNECT will bring a credential: judged as an attempt, too. Throws `draining` once the gate is closed. */
   handshake(client: Limited): void;
   logout(client: Limited): void;
   notify(apiKey: Holder): void;
   frontService(wsToken: Holder): void;
+  /** The service is about to stop: no new connection gets in any more. */
+  close(): void;
+  readonly isClosed: boolean;
 }
 
-export interface GateNeeds {
-  readonly authFailuresPerMinute: number;
-  readonly authorize: Rate;
-  readonly handshake: Rate;
-  readonly notify: Rate;
-  readonly now: () => number;
-  readonly onLimited: (limit: LimitName) => void;
-}
+/** The rates that the gate keeps, each setting by its own name. */
+export type RateSettings = Pick<
+  Settings,
+  | "auth_failures_per_minute"
+  | "authorize_rate_per_second"
+  | "authorize_burst"
+  | "handshake_rate_per_second"
+  | "handshake_burst"
+  | "notify_rate_per_second"
+  | "notify_burst"
+>;
 
 /** Each is about 200 bytes. */
 const mostAddresses = 100_000;
 const mostNames = 10_000;
 
-export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
-  const perAddress = (rate: Rate) => createRateLimit({ ...rate, mostKeys: mostAddresses, now });
-  const failures = perAddress({
-    rate_per_second: needs.authFailuresPerMinute / 60,
-    burst: needs.authFailuresPerMinute,
-  });
-  const authorizations = perAddress(needs.authorize);
-  const handshakes = perAddress(needs.handshake);
+export function createGate(
+  settings: RateSettings,
+  { events, now }: { events: Pick<Events["requests"], "limited">; now: () => number },
+): Gate {
+  const { authorize_rate_per_second, authorize_burst, handshake_rate_per_second, handshake_burst } = settings;
+  const limit = (rate_per_second: number, burst: number, mostKeys: number) =>
+    createRateLimit({ rate_per_second, burst, mostKeys, now });
+  const perMinute = settings.auth_failures_per_minute;
+  const failures = limit(perMinute / 60, perMinute, mostAddresses);
+  const authorizations = limit(authorize_rate_per_second, authorize_burst, mostAddresses);
+  const handshakes = limit(handshake_rate_per_second, handshake_burst, mostAddresses);
   // Not that of /authorize, although it is as large: pages behind Keycloak's own proxy must not use it up.
-  const logouts = perAddress(needs.authorize);
-  const notifications = createRateLimit({ ...needs.notify, mostKeys: mostNames, now });
+  const logouts = limit(authorize_rate_per_second, authorize_burst, mostAddresses);
+  const notifications = limit(settings.notify_rate_per_second, settings.notify_burst, mostNames);
+  let isClosed = false;
   /** Of keys and tokens with rates of their own, by these rates: what is configured anew by a reload begins anew. */
   const own = new Map<string, RateLimit>();
 
-  function makeWait(wait_seconds: number, limit: LimitName, what: string): void {
+  function makeWait(wait_seconds: number, name: LimitName, what: string): void {
     if (wait_seconds === 0) return;
-    onLimited(limit);
-    const detail = `Too many ${what}: try again in ${wait_seconds} s (${limit}).`;
+    events.limited(name);
+    const detail = `Too many ${what}: try again in ${wait_seconds} s (${name}).`;
     throw new Problem("rate_limited", { detail, headers: { "Retry-After": String(wait_seconds) } });
   }
 
   function takeOwn(kind: string, { name, rate_per_second, burst = 1 }: Holder): number | undefined {
     if (rate_per_second === undefined) return undefined;
     const rate = `${rate_per_second} ${burst}`;
-    const limit = own.get(rate) ?? createRateLimit({ rate_per_second, burst, mostKeys: mostNames, now });
-    own.set(rate, limit);
-    return limit.take(`${kind} ${name}`);
+    const ownLimit = own.get(rate) ?? limit(rate_per_second, burst, mostNames);
+    own.set(rate, ownLimit);
+    return ownLimit.take(`${kind} ${name}`);
+  }
+
+  function attempt(client: () => Limited): void {
+    // The common case: nobody has failed, and who asks need not be known.
+    if (failures.size === 0) return;
+    const { key } = client();
+    if (key === undefined) return;
+    makeWait(failures.peek(key), "auth_failures_per_minute", "bad keys and tokens from this address");
   }
 
   return {
-    attempt(client) {
-      // The common case: nobody has failed, and who asks need not be known.
-      if (failures.size === 0) return;
-      const { key } = client();
-      if (key !== undefined)
-        makeWait(failures.peek(key), "auth_failures_per_minute", "bad keys and tokens from this address");
-    },
+    attempt,
     failed({ key }) {
       if (key !== undefined) failures.take(key);
     },
@@ -97,6 +104,8 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
       if (key !== undefined) makeWait(logouts.take(key), "authorize_rate_per_second", "logouts from this address");
     },
     handshake({ key }) {
+      if (isClosed) throw new Problem("draining");
+      attempt(() => ({ key }));
       if (key !== undefined)
         makeWait(handshakes.take(key), "handshake_rate_per_second", "connections from this address");
     },
@@ -108,6 +117,10 @@ export function createGate({ now, onLimited, ...needs }: GateNeeds): Gate {
     },
     frontService(wsToken) {
       makeWait(takeOwn("ws_token", wsToken) ?? 0, "rate_per_second", "calls with this token");
+    },
+    close: () => void (isClosed = true),
+    get isClosed() {
+      return isClosed;
     },
   };
 }

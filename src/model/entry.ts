@@ -9,6 +9,12 @@ export type Target =
   | { readonly channels: readonly Channel[]; readonly users?: undefined }
   | { readonly users: readonly KeycloakId[]; readonly channels?: readonly Channel[] | undefined };
 
+/** The channels on which a target is to be found; one that names none is to be found on every channel. */
+export function channelsOf({ channels }: Target): Pick<ReadonlySet<Channel>, "has"> {
+  return channels === undefined ? everyChannel : new Set(channels);
+}
+const everyChannel = { has: () => true };
+
 /** A notification as it is handed to the journal: `json` is the encoded `msg`. */
 export interface Notification {
   readonly kind: "notification";

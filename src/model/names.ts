@@ -1,5 +1,9 @@
 import * as v from "valibot";
 
+/** What people name things with: channels, keys, tokens, realms. Safe in a URL, a header, a log line and a TOML key. */
+export const namePattern = /^[A-Za-z0-9._-]{1,64}$/;
+export const nameRule = "1–64 characters out of A–Z a–z 0–9 . _ -";
+
 /** A Keycloak user id, the `sub` claim: 1–128 printable characters without spaces. */
 export const KeycloakId = v.pipe(
   v.string("a keycloakID must be a string"),
@@ -21,7 +25,7 @@ export type SessionId = v.InferOutput<typeof SessionId>;
 /** One application of the family: `admin`, `b2b`, `msf`, … */
 export const Channel = v.pipe(
   v.string("a channel must be a string"),
-  v.regex(/^[A-Za-z0-9._-]{1,64}$/, "a channel has 1–64 characters out of A–Z a–z 0–9 . _ -"),
+  v.regex(namePattern, `a channel has ${nameRule}`),
   v.brand("Channel"),
 );
 export type Channel = v.InferOutput<typeof Channel>;

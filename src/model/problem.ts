@@ -25,7 +25,6 @@ export const problems = {
   rate_limited: { status: 429, title: "Too many requests" },
   held_full: { status: 429, title: "As much is held as the service takes" },
   internal: { status: 500, title: "Something went wrong on our side" },
-  not_available: { status: 501, title: "Not available in this version" },
   unavailable: { status: 503, title: "The service cannot do this right now" },
   overloaded: { status: 503, title: "The service has all the connections that it takes" },
   draining: { status: 503, title: "The service is shutting down" },
@@ -44,18 +43,12 @@ export interface ProblemExtras {
   readonly detail?: string;
   readonly errors?: readonly FieldError[];
   readonly headers?: Readonly<Record<string, string>>;
-  /** False: nobody is guessing. There is no credential at all, or it is genuine and refused all the same, as expired for example. */
-  readonly guess?: boolean;
-  /** The same may be accepted a little later: its key was not looked for yet. */
-  readonly mayPass?: boolean;
   /** More members of the problem object (RFC 9457 section 3.2). */
   readonly members?: Readonly<Record<string, unknown>>;
 }
 
-const guesses: ReadonlySet<ProblemCode> = new Set(["token_invalid", "api_key_invalid", "metrics_token_invalid"]);
-
 export class Problem extends Error {
-  override readonly name = "Problem";
+  override readonly name: string = "Problem";
   readonly code: ProblemCode;
   readonly extras: ProblemExtras;
 
@@ -64,9 +57,12 @@ export class Problem extends Error {
     this.code = code;
     this.extras = extras;
   }
+}
 
-  /** Whoever got it may be trying out keys or tokens. */
-  get isGuess(): boolean {
-    return guesses.has(this.code) && this.extras.guess !== false;
-  }
+/**
+ * A credential that was never issued: its sender may be trying some out, so it counts against the address that it came from.
+ * A missing credential, and a genuine one that is refused for another reason, are plain problems.
+ */
+export class Guess extends Problem {
+  override readonly name = "Guess";
 }

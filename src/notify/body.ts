@@ -1,22 +1,20 @@
 import * as v from "valibot";
 import { Channel, KeycloakId } from "../model/names.ts";
 import { Problem, type FieldError } from "../model/problem.ts";
+import type { Settings } from "../settings/schema.ts";
 
 /** An answer has so many: a list of a thousand bad names would make one of a hundred KiB. */
 const mostErrors = 20;
 const longestTtl_seconds = 7 * 24 * 60 * 60;
 
-export interface BodyLimits {
-  readonly jsonDepth: number;
-  readonly listLength: number;
-}
+export type BodyLimits = Pick<Settings, "max_json_depth" | "max_list_length">;
 
 /** A name, or a list of names: always parsed to a list that names nothing twice. */
-function oneOrMore<T>(name: v.GenericSchema<unknown, T>, listLength: number) {
+function oneOrMore<T>(name: v.GenericSchema<unknown, T>, max_list_length: number) {
   const list = v.pipe(
     v.array(name),
     v.minLength(1, "an empty list names nobody"),
-    v.maxLength(listLength, `a list has at most ${listLength} names (max_list_length)`),
+    v.maxLength(max_list_length, `a list has at most ${max_list_length} names (max_list_length)`),
     v.transform((names) => [...new Set(names)]),
   );
   const one = v.pipe(
@@ -30,12 +28,12 @@ function oneOrMore<T>(name: v.GenericSchema<unknown, T>, listLength: number) {
  * The body of `POST /notify`, without its key. Strict, and `null` is not "absent": a misspelt `chanel`, or a user id that
  * a backend's bug left empty, would otherwise send a private message to everyone.
  */
-function bodySchema({ listLength }: BodyLimits) {
+function bodySchema({ max_list_length }: BodyLimits) {
   return v.pipe(
     v.strictObject({
       msg: v.unknown(),
-      keycloak: v.optional(oneOrMore(KeycloakId, listLength)),
-      channel: v.optional(oneOrMore(Channel, listLength)),
+      keycloak: v.optional(oneOrMore(KeycloakId, max_list_length)),
+      channel: v.optional(oneOrMore(Channel, max_list_length)),
       ttl: v.optional(
         v.pipe(
           v.number("ttl is a number of seconds"),
@@ -66,8 +64,8 @@ export function createBodyParser(limits: BodyLimits): BodyParser {
   const schema = bodySchema(limits);
   return {
     parseJson(text) {
-      if (isDeeper(text, limits.jsonDepth)) {
-        const detail = `The body is nested deeper than ${limits.jsonDepth} levels (max_json_depth).`;
+      if (isDeeper(text, limits.max_json_depth)) {
+        const detail = `The body is nested deeper than ${limits.max_json_depth} levels (max_json_depth).`;
         throw new Problem("invalid_body", { detail });
       }
       try {

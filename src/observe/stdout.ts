@@ -7,7 +7,7 @@ export interface Lines {
   flush(): Promise<void>;
 }
 
-const bufferBytes = 1024 * 1024;
+const buffer_bytes = 1024 * 1024;
 const retry_ms = 20;
 const patience_ms = 1000;
 
@@ -42,7 +42,7 @@ export function createStdout(fd = 1): Lines {
 
   return {
     write(line) {
-      if (broken || waiting.length + line.length > bufferBytes) return;
+      if (broken || waiting.length + line.length > buffer_bytes) return;
       waiting += line;
       writing ??= drain();
     },

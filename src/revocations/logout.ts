@@ -1,17 +1,11 @@
+import { TokenRefused } from "../authorize/jwt.ts";
+import { longestLogoutToken_seconds } from "../authorize/logout-token.ts";
+import type { Realms } from "../authorize/realms.ts";
 import type { Revoked } from "../model/entry.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
-
-export interface LogoutNeeds {
-  /** Undefined where no realm is configured. Throws `logout_token_invalid`, or `unavailable`. */
-  readonly verify: ((token: string, at_ms: number) => Promise<LogoutToken>) | undefined;
-  readonly revoke: (revoked: Revoked) => Promise<{ readonly connections: number }>;
-  /** How long a logout token can be good. */
-  readonly longest_ms: number;
-  readonly now: () => number;
-  readonly retry_ms?: number;
-  readonly onLogout: (logout: LogoutToken, connections: number, requestId: string) => void;
-}
+import type { Events } from "../observe/events.ts";
+import type { Revoker } from "./revoke.ts";
 
 /** As it came. */
 interface Request {
@@ -23,44 +17,55 @@ interface Request {
 const mostRemembered = 100_000;
 /** Of at most 16 KiB each, and anybody's: nothing is known of them yet. */
 const mostWaiting = 1000;
+const longest_ms = longestLogoutToken_seconds * 1000;
 /** By then every key that there was when it came has been looked for: twice the cool-down between two looks. */
 const untilLookedFor_ms = 60_000;
+
+/** Takes the body of a logout. */
+export type Logout = (body: string, requestId: string) => Promise<void>;
 
 /**
  * `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0). A `sid` ends that Keycloak session; without one, `sub`
  * ends all of the user's.
  */
-export function createLogout(needs: LogoutNeeds): (body: string, requestId: string) => Promise<void> {
-  const { revoke, now, retry_ms = 2000 } = needs;
+export function createLogout(needs: {
+  readonly realms: Realms | undefined;
+  readonly revoker: Pick<Revoker, "revoke">;
+  readonly events: Pick<Events["access"], "loggedOut">;
+  readonly now: () => number;
+  readonly retry_ms?: number;
+}): Logout {
+  const { realms, revoker, events, now, retry_ms = 2000 } = needs;
   /** Those that were taken, in order: a repeated one must not end what the user has opened since. */
   const taken = new Map<string, number>();
   let waiting = 0;
 
   return async function logout(body, requestId) {
-    if (needs.verify === undefined) throw new Problem("not_found", { detail: "No Keycloak realm is configured." });
-    await take({ token: tokenIn(body), at_ms: now(), requestId }, needs.verify);
+    if (realms === undefined) throw new Problem("not_found", { detail: "No Keycloak realm is configured." });
+    await take({ token: tokenIn(body), at_ms: now(), requestId }, realms);
   };
 
-  async function take(request: Request, verify: NonNullable<LogoutNeeds["verify"]>): Promise<void> {
+  async function take(request: Request, judges: Realms): Promise<void> {
     try {
-      const token = await verify(request.token, request.at_ms);
+      const token = await judges.verifyLogout(request.token, request.at_ms);
       if (isRepeated(token)) return;
-      const { connections } = await revoke(revokedBy(token, request.at_ms));
-      needs.onLogout(token, connections, request.requestId);
+      const { connections } = await revoker.revoke(revokedBy(token, request.at_ms));
+      events.loggedOut(token, connections, request.requestId);
     } catch (error) {
-      if (error instanceof Problem && error.code === "unavailable") keep(request, verify, needs.longest_ms);
-      else if (error instanceof Problem && error.extras.mayPass === true) keep(request, verify, untilLookedFor_ms);
-      throw error;
+      if (error instanceof Problem && error.code === "unavailable") keep(request, judges, longest_ms);
+      if (!(error instanceof TokenRefused)) throw error;
+      if (error.why === "pending") keep(request, judges, untilLookedFor_ms);
+      throw refusal(error.message);
     }
   }
 
   /** Keycloak sends a logout once, whatever the answer: one that cannot be verified now is kept until it can. */
-  function keep(request: Request, verify: NonNullable<LogoutNeeds["verify"]>, atMost_ms: number): void {
+  function keep(request: Request, judges: Realms, atMost_ms: number): void {
     if (waiting >= mostWaiting || now() - request.at_ms > atMost_ms) return;
     waiting++;
     const timer = setTimeout(() => {
       waiting--;
-      void take(request, verify).catch(ignoreProblem);
+      void take(request, judges).catch(ignoreProblem);
     }, retry_ms);
     timer.unref();
   }
@@ -70,7 +75,7 @@ export function createLogout(needs: LogoutNeeds): (body: string, requestId: stri
     if (taken.has(name)) return true;
     taken.set(name, now());
     for (const [oldest, time_ms] of taken) {
-      if (taken.size <= mostRemembered && time_ms >= now() - needs.longest_ms) break;
+      if (taken.size <= mostRemembered && time_ms >= now() - longest_ms) break;
       taken.delete(oldest);
     }
     return false;
@@ -93,7 +98,11 @@ function ignoreProblem(error: unknown): void {
 function tokenIn(body: string): string {
   const [token, ...others] = new URLSearchParams(body).getAll("logout_token");
   if (token !== undefined && token !== "" && others.length === 0) return token;
-  const detail = "Send one `logout_token` in a form (application/x-www-form-urlencoded).";
+  throw refusal("Send one `logout_token` in a form (application/x-www-form-urlencoded).");
+}
+
+/** Section 2.8: the error in the form of RFC 6749 section 5.2, beside our own. */
+function refusal(detail: string): Problem {
   const members = { error: "invalid_request", error_description: detail };
-  throw new Problem("logout_token_invalid", { detail, members });
+  return new Problem("logout_token_invalid", { detail, members });
 }

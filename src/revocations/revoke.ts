@@ -1,4 +1,9 @@
-import type { Outcome, Revocation, Revoked } from "../model/entry.ts";
+import type { Delivery } from "../delivery.ts";
+import type { Journal } from "../journal/journal.ts";
+import type { Revocation, Revoked } from "../model/entry.ts";
+import type { KeycloakId } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
 
 export interface Revoker {
   /** It is in force before this returns, and in the journal as soon as the journal can take it. */
@@ -8,45 +13,60 @@ export interface Revoker {
     /** The journal has it: it will outlive a restart. */
     readonly saved: boolean;
   }>;
+  /** `DELETE /connections/{keycloakID}`. Throws `unavailable` if the journal cannot keep it: then it is in force all the same. */
+  disconnect(user: KeycloakId, by: { key: string; requestId: string }): Promise<Disconnected>;
   /** How many are not in the journal yet. */
   readonly unsaved: number;
-  /** A last attempt; resolves with those that the journal has not taken. */
-  stop(): Promise<readonly Revoked[]>;
+  /** A last attempt, at the end of the service. Resolves with whether the journal has taken all; the log names those it has not. */
+  stop(): Promise<boolean>;
 }
 
-export interface RevokerNeeds {
-  /** Puts it in force on this node, and tells how many connections it ended. */
-  readonly apply: (revoked: Revoked) => number;
-  /** Puts it into the journal, which every node follows. */
-  readonly append: (revocation: Revocation) => Promise<{ readonly outcome: Outcome }>;
-  /** How many wait for the journal, whenever that has refused one; 0 when it has taken the last. */
-  readonly onUnsaved: (unsaved: number) => void;
-  readonly retry_ms?: number;
+/** The answer of `DELETE /connections/{keycloakID}`. */
+export interface Disconnected {
+  readonly keycloakID: KeycloakId;
+  readonly disconnected: number;
 }
 
 /**
  * Nobody repeats a logout: Keycloak sends it once. So it is in force at once, whatever the journal says, and kept for the
  * journal until that takes it: a full disk must not bring a session back at the next restart, or leave it alive elsewhere.
  */
-export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: RevokerNeeds): Revoker {
+export function createRevoker(needs: {
+  readonly delivery: Pick<Delivery, "revoke">;
+  /** Every node follows it. */
+  readonly journal: Pick<Journal, "append">;
+  readonly events: Pick<Events["access"], "revokedByOperator" | "revocationsUnsaved" | "revocationLost">;
+  readonly now: () => number;
+  readonly retry_ms?: number;
+}): Revoker {
+  const { delivery, journal, events, now, retry_ms = 1000 } = needs;
   const unsaved = new Set<Revocation>();
   let timer: Timer | undefined;
 
   async function revoke(revoked: Revoked): ReturnType<Revoker["revoke"]> {
-    const here = apply(revoked);
+    const here = delivery.revoke(revoked, now());
     const revocation: Revocation = { kind: "revocation", ...revoked };
     const elsewhere = await save(revocation);
     return { connections: here + elsewhere, saved: !unsaved.has(revocation) };
   }
 
+  async function disconnect(user: KeycloakId, by: { key: string; requestId: string }): Promise<Disconnected> {
+    const { connections, saved } = await revoke({ user, before_ms: now() });
+    events.revokedByOperator(user, connections, by);
+    if (saved) return { keycloakID: user, disconnected: connections };
+    // Unlike Keycloak, an operator can ask again.
+    const detail = `The user's ${connections} connections have ended, but the journal cannot keep it now: a restart would forget it.`;
+    throw new Problem("unavailable", { detail });
+  }
+
   async function save(revocation: Revocation): Promise<number> {
     try {
-      const { outcome } = await append(revocation);
-      if (unsaved.delete(revocation) && unsaved.size === 0) onUnsaved(0);
+      const { outcome } = await journal.append(revocation);
+      if (unsaved.delete(revocation) && unsaved.size === 0) events.revocationsUnsaved(0);
       return outcome.connections;
     } catch {
       unsaved.add(revocation);
-      onUnsaved(unsaved.size);
+      events.revocationsUnsaved(unsaved.size);
       timer ??= setTimeout(() => void retry(), retry_ms);
       return 0;
     }
@@ -63,6 +83,7 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
 
   return {
     revoke,
+    disconnect,
     get unsaved() {
       return unsaved.size;
     },
@@ -70,7 +91,8 @@ export function createRevoker({ apply, append, onUnsaved, retry_ms = 1000 }: Rev
       clearTimeout(timer);
       await retry();
       clearTimeout(timer);
-      return [...unsaved];
+      for (const revoked of unsaved) events.revocationLost(revoked);
+      return unsaved.size === 0;
     },
   };
 }

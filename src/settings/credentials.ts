@@ -1,56 +1,14 @@
-import { createHash } from "node:crypto";
 import * as v from "valibot";
-import { Channel, type Channels } from "../model/names.ts";
-import { hasGoodChecksum, looksLikeKey } from "./key_format.ts";
-import { placeIn, placeOf, type Doubt, type Place } from "./text.ts";
-import {
-  flag,
-  instant,
-  isTable,
-  listOrAll,
-  pathItem,
-  rate,
-  splitAtCommas,
-  table,
-  wholeNumber,
-  type Schema,
-} from "./values.ts";
-
-/** Of a key or token only its digest (SHA-256, 64 hex digits) is kept. */
-interface Credential {
-  readonly name: string;
-  readonly sha256: string;
-  readonly channels: Channels;
-  readonly expires_at?: Date;
-  /** Both or none: then the general limit is its own. */
-  readonly rate_per_second?: number;
-  readonly burst?: number;
-}
-
-export interface ApiKey extends Credential {
-  readonly admin: boolean;
-}
-
-export interface WsToken extends Credential {
-  readonly require_bound_tokens: boolean;
-}
+import { Channel, namePattern, nameRule } from "../model/names.ts";
+import { doubtAbout, looksLikeKey, Secret } from "./key-format.ts";
+import { placeIn, placeOf, type Doubt, type Place } from "./messages.ts";
+import { isTable, pathItem, table } from "./setting.ts";
+import { flag, instant, list, listOrAll, rate, splitAtCommas, wholeNumber, type Schema } from "./values.ts";
 
 export const CredentialName = v.pipe(
   v.string("must be a text"),
-  v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have a name of 1–64 characters out of A–Z a–z 0–9 . _ - as in name=key"),
+  v.regex(namePattern, `must have a name of ${nameRule} as in name=key`),
   v.check((name) => !looksLikeKey(name), "has a key where its name should be: write name=key"),
-);
-
-const Secret = v.pipe(
-  v.string("must be a text: a key, or sha256:HEX"),
-  v.trim(),
-  // Nor the other ways to write a digest, which would be taken for a key, and everybody may see them.
-  v.regex(/^(?!sha-?\d+[:=-])|^sha256:[0-9a-f]{64}$/i, "must have 64 hexadecimal digits behind sha256:"),
-  // It has to fit into a header (Authorization: Bearer), and `authorize` reads no secret that is longer.
-  v.regex(/^[^\s\p{C}]{1,1024}$/u, "must have a key of 1–1024 characters without spaces, as in name=key"),
-  // What is left of a key in base64 that was given without a name: `c2VjcmV0==`.
-  v.regex(/[^=]/, "must have a name, as in name=key"),
-  v.transform((key) => (isDigest(key) ? key.slice("sha256:".length).toLowerCase() : sha256(key))),
 );
 
 const Rights = {
@@ -67,46 +25,58 @@ const Rights = {
   burst: v.exactOptional(wholeNumber(1, 10_000_000)),
 };
 
-interface Limited {
-  readonly rate_per_second?: number | undefined;
-  readonly burst?: number | undefined;
+interface Rate {
+  readonly rate_per_second?: number;
+  readonly burst?: number;
 }
 
-const hasRate = ({ rate_per_second, burst }: Limited) => burst === undefined || rate_per_second !== undefined;
-const rateRule = "means nothing without rate_per_second";
+const burstHasRate = ({ rate_per_second, burst }: Rate) => burst === undefined || rate_per_second !== undefined;
+const burstRule = "means nothing without rate_per_second";
 
-/** Without a burst of its own, what comes in a second may come at once. */
-function withBurst<T extends Limited>(entry: T): T {
+/** The default of `burst` lets the notifications of one second come at once. */
+function withBurst<T extends Rate>(entry: T): T {
   const { rate_per_second, burst } = entry;
   return rate_per_second === undefined ? entry : { ...entry, burst: burst ?? Math.ceil(rate_per_second) };
 }
 
-export const ApiKeys = credentials<ApiKey>(
-  "key",
+const ApiKey = v.pipe(
+  table({ ...Rights, key: Secret, admin: v.optional(flag, false) }),
+  v.forward(
+    v.check((entry) => burstHasRate(entry), burstRule),
+    ["burst"],
+  ),
+  v.transform(({ key, ...rest }) => ({ ...withBurst(rest), sha256: key })),
+  v.readonly(),
+);
+export type ApiKey = v.InferOutput<typeof ApiKey>;
+
+const WsToken = v.pipe(
+  table({ ...Rights, token: Secret, require_bound_tokens: v.optional(flag, false) }),
+  v.forward(
+    v.check((entry) => burstHasRate(entry), burstRule),
+    ["burst"],
+  ),
+  v.transform(({ token, ...rest }) => ({ ...withBurst(rest), sha256: token })),
+  v.readonly(),
+);
+export type WsToken = v.InferOutput<typeof WsToken>;
+
+export const ApiKeys = credentials("key", ApiKey);
+export const WsTokens = credentials("token", WsToken);
+
+/** The secrets that sign websocket tokens (HMAC). */
+export const TokenSecrets = list(
   v.pipe(
-    table({ ...Rights, key: Secret, admin: v.optional(flag, false) }),
-    v.forward(
-      v.check((entry) => hasRate(entry), rateRule),
-      ["burst"],
-    ),
-    v.transform(({ key, ...rest }) => withBurst({ ...rest, sha256: key })),
+    v.string("must be a text"),
+    v.check((secret) => Buffer.byteLength(secret) >= 32, "must have at least 32 bytes"),
   ),
 );
 
-export const WsTokens = credentials<WsToken>(
-  "token",
-  v.pipe(
-    table({ ...Rights, token: Secret, require_bound_tokens: v.optional(flag, false) }),
-    v.forward(
-      v.check((entry) => hasRate(entry), rateRule),
-      ["burst"],
-    ),
-    v.transform(({ token, ...rest }) => withBurst({ ...rest, sha256: token })),
-  ),
-);
-
-/** `name=secret` by comma, a list of these or of tables, or a table by name. In a table, the secret is called `field`. */
-function credentials<T extends Credential>(field: "key" | "token", entry: Schema<T>): Schema<readonly T[]> {
+/** `name=secret` by comma, a list of such texts or of tables, or a table by name. In a table, the secret is called `field`. */
+function credentials<T extends { readonly name: string; readonly sha256: string }>(
+  field: "key" | "token",
+  entry: Schema<T>,
+): Schema<readonly T[]> {
   const rule = `must be name=key or name=sha256:HEX, by comma, or a table with ${field}`;
   return v.pipe(
     v.unknown(),
@@ -121,7 +91,7 @@ function credentials<T extends Credential>(field: "key" | "token", entry: Schema
       };
       for (const { place, input, isText } of entries(dataset.value, field)) {
         const { success, output, issues } = v.safeParse(entry, input, { abortPipeEarly: true });
-        // What is written as name=secret has no fields that one could point at.
+        // The text name=secret has no fields that a message could point at.
         for (const issue of issues ?? []) fail(issue.message, place, ...(isText ? [] : placeOf(issue)));
         if (!success) continue;
         for (const identity of [`name ${output.name}`, `key ${output.sha256}`]) {
@@ -136,14 +106,14 @@ function credentials<T extends Credential>(field: "key" | "token", entry: Schema
   );
 }
 
-interface Given {
+interface Entry {
   /** The name in a table by name, the index in a list. */
   readonly place: string | number;
   readonly input: unknown;
   readonly isText: boolean;
 }
 
-function entries(given: unknown, field: "key" | "token"): Given[] {
+function entries(given: unknown, field: "key" | "token"): Entry[] {
   if (isTable(given)) {
     return Object.entries(given).map(([name, entry]) => {
       return { place: name, input: isTable(entry) ? { name, ...entry } : entry, isText: false };
@@ -155,32 +125,31 @@ function entries(given: unknown, field: "key" | "token"): Given[] {
     const equals = entry.indexOf("=");
     const name = entry.slice(0, Math.max(0, equals)).trim();
     const secret = entry.slice(equals + 1);
-    return {
-      place,
-      input: field === "key" ? { name, key: secret, admin: true } : { name, token: secret },
-      isText: true,
-    };
+    const input = field === "key" ? { name, key: secret, admin: true } : { name, token: secret };
+    return { place, input, isText: true };
   });
 }
 
-/** What is doubtful about keys that are valid. Only here are they seen in the clear. */
+/** Warnings about valid keys. Judges what the source says, because the settings keep digests only. */
 export function doubtsAboutKeys(given: unknown, field: "key" | "token"): Doubt[] {
   return entries(given, field).flatMap(({ place, input }) => {
     const key = isTable(input) ? input[field] : undefined;
-    if (typeof key !== "string" || isDigest(key.trim())) return [];
-    if (key.trim().length < 16)
-      return [{ place: [place], doubt: "is shorter than 16 characters and could be guessed" }];
-    if (looksLikeKey(key.trim()) && !hasGoodChecksum(key.trim())) {
-      return [{ place: [place], doubt: "has a wrong checksum: is it mistyped?" }];
-    }
-    return [];
+    const doubt = typeof key === "string" ? doubtAbout(key) : undefined;
+    return doubt === undefined ? [] : [{ place: [place], doubt }];
   });
 }
 
-function isDigest(secret: string): boolean {
-  return /^sha256:/i.test(secret);
-}
-
-export function sha256(secret: string): string {
-  return createHash("sha256").update(secret, "utf8").digest("hex");
+/** Names and rights, never a digest: with the digest of a weak key, everybody can find the key. */
+export function showCredentials(all: readonly (ApiKey | WsToken)[]): string {
+  const shown = all.map((entry) => {
+    const rights = [
+      `channels ${entry.channels === "*" ? "*" : entry.channels.join(" ")}`,
+      ...("admin" in entry && entry.admin ? ["admin"] : []),
+      ...("require_bound_tokens" in entry && entry.require_bound_tokens ? ["bound tokens only"] : []),
+      ...(entry.rate_per_second === undefined ? [] : [`${entry.rate_per_second} per second, ${entry.burst} at once`]),
+      ...(entry.expires_at === undefined ? [] : [`until ${entry.expires_at.toISOString()}`]),
+    ];
+    return `${entry.name} (${rights.join(", ")})`;
+  });
+  return shown.join(", ");
 }

@@ -1,7 +1,7 @@
-import { configuration, items, valueOf, type Item } from "./items.ts";
 import type { Loaded } from "./load.ts";
-import type { Settings } from "./schema.ts";
-import { safe } from "./text.ts";
+import { safe } from "./messages.ts";
+import { configuration, items, type Settings } from "./schema.ts";
+import { valueOf, type Item } from "./setting.ts";
 
 const fileOnly = "(file only)";
 
@@ -19,7 +19,7 @@ export function settingsHelp(): string {
   const lines = aligned([["Flag", "Environment", "Default", ""], ...rows]).map((cells) =>
     `  ${cells.join("  ")}`.trimEnd(),
   );
-  return `Settings: defaults < file < environment < flags. A list has commas, or its flag is repeated.\n\n${lines.join("\n")}\n`;
+  return `Settings: defaults < file < environment < flags. Lists have commas, or repeat their flag.\n\n${lines.join("\n")}\n`;
 }
 
 /** For the README, formatted as prettier does it. */
@@ -38,7 +38,7 @@ export function settingsTable(): string {
   return [head, rule, ...body].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
 }
 
-/** The settings in effect, each with its origin; of secrets only whether they are set. */
+/** The settings in effect, each with its origin. A secret is shown as `(set)` or `(not set)`. */
 export function printout({ settings, origins }: Extract<Loaded, { ok: true }>): string {
   const lines = items.map(
     (item) => `${item.path} = ${shown(item, settings)}  (${origins.get(item.path) ?? "default"})\n`,

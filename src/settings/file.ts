@@ -1,8 +1,9 @@
-import { groups, items, type Given, type Layer } from "./items.ts";
-import { nearest, placeIn, safe, type Place } from "./text.ts";
-import { isTable } from "./values.ts";
+import { didYouMean, placeIn, safe } from "./messages.ts";
+import { groups, items } from "./schema.ts";
+import { isTable } from "./setting.ts";
+import type { Given, Layer } from "./sources.ts";
 
-const longestFile = 1_048_576;
+const most_chars = 1_048_576;
 
 export function readSettingsFile(path: string | undefined, readFile: (path: string) => string): Layer {
   if (path === undefined) return { given: new Map(), problems: [] };
@@ -27,11 +28,11 @@ function whyNot(error: unknown): string {
 }
 
 function parse(text: string): object {
-  if (text.length > longestFile) throw new Unreadable(`is longer than ${longestFile} characters`);
+  if (text.length > most_chars) throw new Unreadable(`is longer than ${most_chars} characters`);
   const toml = text.replace(/^\uFEFF/, "");
   const error = syntaxError(toml);
   if (error === undefined) return Bun.TOML.parse(toml);
-  // The parser quotes the file, which is full of secrets.
+  // Without the parser's quotations: the file is full of secrets.
   throw new Unreadable(
     `is not TOML${lineOf(error, toml)}: ${error.replace(/^TOML Parse error: /, "").replace(/(["'`]).*\1/gs, "…")}`,
   );
@@ -46,7 +47,7 @@ function syntaxError(toml: string): string | undefined {
   }
 }
 
-/** The parser does not say where. The error is on the first line with which it appears. */
+/** The parser does not say where the error is: on the first line with which it appears. */
 function lineOf(error: string, toml: string): string {
   const lines = toml.split("\n").slice(0, 1000);
   const line = lines.findIndex((_, index) => syntaxError(lines.slice(0, index + 1).join("\n")) === error);
@@ -68,8 +69,8 @@ function readTables(root: object, file: string): Layer {
   return { given, problems };
 
   function take(path: string, value: unknown): void {
-    const known = items.some((item) => item.path === path);
-    if (known) given.set(path, { value, name: (place: Place) => `${placeIn(path, place)} in ${file}` });
+    if (items.some((item) => item.path === path))
+      given.set(path, { value, name: (place) => `${placeIn(path, place)} in ${file}` });
     else problems.push(`${safe(path)} in ${file} is not a known setting${hintFor(path)}`);
   }
 }
@@ -79,6 +80,5 @@ function hintFor(path: string): string {
   const paths = items.map((item) => item.path);
   if (inner !== path && paths.includes(inner))
     return `: did you mean ${inner}? It has to stand above the first [table]`;
-  const near = nearest(path, [...paths, ...groups]);
-  return near === undefined ? "" : `: did you mean ${near}?`;
+  return didYouMean(path, [...paths, ...groups]);
 }

@@ -1,13 +1,11 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
-import { doubtsAbout } from "./doubts.ts";
-import { readEnvironment, type Environment } from "./environment.ts";
 import { readSettingsFile } from "./file.ts";
-import { readFlags } from "./flags.ts";
-import { items, nest, type Given, type Item } from "./items.ts";
-import { realmsOf, repeatedIssuers } from "./realms.ts";
-import { Settings } from "./schema.ts";
-import { butNot, placeOf } from "./text.ts";
+import { butNot, placeOf } from "./messages.ts";
+import { realmsOf, repeatedIssuers, unknownChannels } from "./realms.ts";
+import { groups, items, Settings } from "./schema.ts";
+import type { Item } from "./setting.ts";
+import { readEnvironment, readFlags, type Environment, type Given } from "./sources.ts";
 
 export interface Sources {
   readonly args: readonly string[];
@@ -31,7 +29,7 @@ export type Loaded =
       readonly ok: false;
       readonly problems: readonly string[];
       readonly warnings: readonly string[];
-      /** There are flags or arguments that do not exist: the command was called wrongly. */
+      /** Some flags or arguments do not exist: a usage error. */
       readonly isUsage: boolean;
     };
 
@@ -40,7 +38,7 @@ export function systemSources(args: readonly string[]): Sources {
   return { args, env: process.env, readFile: (path) => readFileSync(path, "utf8") };
 }
 
-/** Defaults < file < environment < flags. Either all is well, or every problem of every source is listed. */
+/** Defaults < file < environment < flags. Lists every problem of every source, or has none. */
 export function loadSettings({ args, env, readFile, strict = false }: Sources): Loaded {
   const flags = readFlags(args);
   const environment = readEnvironment(env);
@@ -54,7 +52,7 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
   for (const item of items) {
     origins.set(item.path, "default");
     let doubts: readonly string[] = [];
-    // From the weakest to the strongest; what is overruled is judged all the same.
+    // From the weakest source to the strongest. Overruled values are judged as well.
     for (const [origin, layer] of [
       ["file", file],
       ["environment", environment],
@@ -65,7 +63,7 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
       const judged = judge(item, given);
       problems.push(...judged.problems);
       ({ doubts } = judged);
-      // Keys of the file that are dead although they stand there: a list is replaced as a whole.
+      // Warns of keys in the file that have no effect: a list replaces the whole list of a weaker source.
       const overruled = item.about.list === true && item.about.public !== true ? winners.get(item.path) : undefined;
       if (overruled !== undefined) warnings.push(`${overruled.name([])} counts for nothing beside ${given.name([])}`);
       winners.set(item.path, given);
@@ -78,7 +76,7 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
   const settings = v.parse(Settings, nest(new Map(Array.from(winners, ([path, { value }]) => [path, value]))));
   const repeated = repeatedIssuers(settings);
   if (repeated.length > 0) return { ok: false, problems: repeated, warnings, isUsage: false };
-  return { ok: true, settings, origins, warnings: [...warnings, ...doubtsAbout(settings)] };
+  return { ok: true, settings, origins, warnings: [...warnings, ...unknownChannels(settings)] };
 }
 
 function judge(
@@ -98,7 +96,18 @@ function judge(
   };
 }
 
-/** Settings that mean nothing without another one. */
+/** The values by path as the schema reads them: settings in their tables. */
+function nest(given: ReadonlyMap<string, unknown>): Record<string, unknown> {
+  const inTable = (prefix: string) =>
+    Object.fromEntries(
+      Array.from(given)
+        .filter(([path]) => path.startsWith(prefix) && !path.slice(prefix.length).includes("."))
+        .map(([path, value]) => [path.slice(prefix.length), value]),
+    );
+  return { ...inTable(""), ...Object.fromEntries(groups.map((group) => [group, inTable(`${group}.`)])) };
+}
+
+/** Settings that need another one. */
 const companions = [
   ["keycloak.jwks_url", "keycloak.issuer"],
   ["tls_cert", "tls_key"],
@@ -114,7 +123,7 @@ function incomplete(winners: ReadonlyMap<string, Given>): string[] {
   });
 }
 
-/** What the service cannot do its job without. Not part of `loadSettings`, because `serve --dev` adds it. */
+/** Problems: settings without which the service is of no use. Not part of `loadSettings`, because `serve --dev` adds them. */
 export function missing(settings: Settings): string[] {
   const problems: string[] = [];
   if (settings.api_keys.length === 0) {

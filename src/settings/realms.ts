@@ -1,73 +1,54 @@
-import * as v from "valibot";
-import type { Channel } from "../model/names.ts";
-import { Algorithms, Audience, ChannelRules, type ChannelRule } from "./rules.ts";
+import type { Channel, Channels } from "../model/names.ts";
+import { didYouMean } from "./messages.ts";
+import { firstRealm, type ChannelRule, type RealmTable } from "./rules.ts";
 import type { Settings } from "./schema.ts";
-import { isTable, issuer, list, table, text, url, type Schema } from "./values.ts";
 
-/** A Keycloak realm whose users may come. */
-export interface Realm {
+/** A Keycloak realm whose users may connect. */
+export interface Realm extends Omit<RealmTable, "channels"> {
   readonly name: string;
-  readonly issuer: string;
-  readonly audience: string;
-  readonly clients: readonly string[];
-  readonly logout_clients: readonly string[];
-  readonly jwks_url?: string;
-  readonly algorithms: readonly string[];
-  /** What its users may join; undefined: any channel. */
+  /** The channels that its users may join; undefined: any channel. */
   readonly channels: ReadonlyMap<Channel, ChannelRule> | undefined;
 }
 
-export const ClientIds = list(text("must be a client id without spaces", /^\S{1,256}$/));
-export const defaultAudience = "amper-channels";
-export const defaultAlgorithms = ["RS256", "PS256", "ES256"] as const;
+/** What says which realms there are. */
+export type RealmSettings = Pick<Settings, "keycloak" | "channels">;
 
-const RealmTable = table({
-  issuer,
-  audience: v.optional(Audience, defaultAudience),
-  clients: v.optional(ClientIds, []),
-  logout_clients: v.optional(ClientIds, []),
-  jwks_url: v.exactOptional(url),
-  algorithms: v.optional(Algorithms, defaultAlgorithms),
-  // Not optional: the rules of another realm name that realm's roles, and `staff` here need not be `staff` there.
-  channels: ChannelRules,
-});
-
-/** The name of the realm of `keycloak.issuer`, in logs and metrics. */
-const first = "keycloak";
-
-export const Realms: Schema<ReadonlyMap<string, v.InferOutput<typeof RealmTable>>> = v.pipe(
-  v.custom<Readonly<Record<string, unknown>>>(isTable, "must be tables such as [keycloak.realms.partners]"),
-  v.transform((tables) => new Map(Object.entries(tables))),
-  v.map(
-    v.pipe(
-      v.string(),
-      v.regex(/^[A-Za-z0-9._-]{1,64}$/, "must have a name of 1–64 characters out of A–Z a–z 0–9 . _ -"),
-      v.check((name) => name !== first, `must not be called ${first}: that is the realm of keycloak.issuer`),
-    ),
-    RealmTable,
-  ),
-);
-
-/** All realms: that of `keycloak.issuer`, which goes by the rules of `channels`, and the others. */
-export function realmsOf({ keycloak, channels }: Settings): readonly Realm[] {
-  const { realms, issuer: firstIssuer, ...rest } = keycloak;
+/** The realm of `keycloak.issuer`, which has the rules of `channels`, and after it the realms of `keycloak.realms`. */
+export function realmsOf({ keycloak, channels }: RealmSettings): readonly Realm[] {
+  const { realms, issuer, ...rest } = keycloak;
   const others = Array.from(realms, ([name, realm]) => ({ name, ...realm }));
-  return firstIssuer === undefined ? others : [{ name: first, issuer: firstIssuer, ...rest, channels }, ...others];
+  return issuer === undefined ? others : [{ name: firstRealm, issuer, ...rest, channels }, ...others];
 }
 
-/** Two realms of one issuer would leave open whose rules count. */
+/** Problems: with two realms of one issuer, a token would not tell whose rules it has to meet. */
 export function repeatedIssuers(settings: Settings): string[] {
   const seen = new Map<string, string>();
-  return realmsOf(settings).flatMap(({ name, issuer: given }) => {
-    const before = seen.get(given);
-    seen.set(given, before ?? name);
+  return realmsOf(settings).flatMap(({ name, issuer }) => {
+    const before = seen.get(issuer);
+    seen.set(issuer, before ?? name);
     return before === undefined ? [] : [`keycloak.realms.${name} has the same issuer as the realm ${before}`];
   });
 }
 
-/** Every channel that some rule names; undefined: any name will do. */
-export function knownChannels(settings: Settings): ReadonlySet<Channel> | undefined {
+/** Every channel that a rule names; undefined: any channel name is allowed. */
+export function knownChannels(settings: RealmSettings): ReadonlySet<Channel> | undefined {
   if (settings.channels === undefined) return undefined;
   const others = Array.from(settings.keycloak.realms.values(), ({ channels }) => channels);
   return new Set([settings.channels, ...others].flatMap((rules) => Array.from(rules.keys())));
+}
+
+/** Warnings about keys and tokens for channels that no rule names. */
+export function unknownChannels(settings: Settings): string[] {
+  const known = knownChannels(settings);
+  if (known === undefined) return [];
+  const doubtsIn = (table: string, credentials: readonly { readonly name: string; readonly channels: Channels }[]) =>
+    credentials.flatMap(({ name, channels }) =>
+      (channels === "*" ? [] : channels)
+        .filter((channel) => !known.has(channel))
+        .map((channel) => {
+          const hint = didYouMean(channel, [...known]);
+          return `${table}.${name}.channels names ${channel}, which is no channel${hint}`;
+        }),
+    );
+  return [...doubtsIn("api_keys", settings.api_keys), ...doubtsIn("ws_tokens", settings.ws_tokens)];
 }

@@ -1,11 +1,11 @@
-import { items, valueOf } from "./items.ts";
 import { realmsOf } from "./realms.ts";
-import type { Settings } from "./schema.ts";
+import { items, type Settings } from "./schema.ts";
+import { valueOf } from "./setting.ts";
 
-/** What a running service takes on. */
+/** The settings that a running service adopts. */
 const reloaded = new Set(["api_keys", "ws_tokens", "require_bound_tokens", "channels"]);
 
-/** The settings that have changed and count only after a restart. */
+/** The changed settings that take effect only after a restart. */
 export function changedBeyondReload(before: Settings, after: Settings): string[] {
   return items
     .filter(({ path }) => !reloaded.has(path))
@@ -17,12 +17,12 @@ export function changedBeyondReload(before: Settings, after: Settings): string[]
     .map(({ path }) => path);
 }
 
-/** The channel rules of a realm are taken on, and nothing else of it. */
+/** The realms without their channel rules, which are the only part of a realm that a reload adopts. */
 function withoutRules({ keycloak }: Settings): unknown[] {
   return Array.from(keycloak.realms, ([name, realm]) => ({ name, ...realm, channels: undefined }));
 }
 
-/** What would be an accident: a file that is half written is mostly good TOML, and opens or closes everything. */
+/** Refuses changes that are accidents: half of a written file is mostly valid TOML, and opens or closes everything. */
 export function refusedByReload(before: Settings, after: Settings): string[] {
   const problems: string[] = [];
   if (before.channels !== undefined && after.channels === undefined) {

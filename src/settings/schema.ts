@@ -1,12 +1,9 @@
 import * as v from "valibot";
-import { ApiKeys, doubtsAboutKeys, WsTokens } from "./credentials.ts";
+import { ApiKeys, doubtsAboutKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
 import { limits } from "./limits.ts";
-import { ClientIds, defaultAlgorithms, defaultAudience, Realms } from "./realms.ts";
-import { Algorithms, Audience, ChannelRules, JournalUrl, TokenSecrets } from "./rules.ts";
-import { optional, setting } from "./setting.ts";
-import * as show from "./show.ts";
-import type { Doubt } from "./text.ts";
-import { bytes, flag, isOpenToListeners, issuer, listOrAll, origin, text, url, wholeNumber } from "./values.ts";
+import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
+import { itemsOf, optional, setting, type Entries, type Item } from "./setting.ts";
+import { bytes, flag, JournalUrl, listOrAll, origin, text, wholeNumber } from "./values.ts";
 
 /** The one source of names, types, defaults, environment variables, flags, help and documentation. */
 export const Settings = v.pipe(
@@ -16,20 +13,20 @@ export const Settings = v.pipe(
       public: true,
     }),
     port: setting(wholeNumber(0, 65_535), 3000, {
-      description: "port to listen on; 0: any free one",
+      description: "port to listen on; 0: any free port",
       public: true,
       alsoReads: ["PORT"],
     }),
     api_keys: setting(ApiKeys, [], {
       description: "keys of the backends that call /notify: name=key or name=sha256:HEX",
       list: true,
-      show: show.credentials,
+      show: showCredentials,
       doubts: (_, given) => doubtsAboutKeys(given, "key"),
     }),
     ws_tokens: setting(WsTokens, [], {
       description: "tokens with which front services call /authorize: name=token or name=sha256:HEX",
       list: true,
-      show: show.credentials,
+      show: showCredentials,
       doubts: (_, given) => doubtsAboutKeys(given, "token"),
     }),
     token_secret: setting(TokenSecrets, [], {
@@ -37,68 +34,19 @@ export const Settings = v.pipe(
       list: true,
     }),
     token_ttl_seconds: setting(wholeNumber(1, 30 * 86_400), 36_000, {
-      description: "how long a websocket token is good",
+      description: "how long a websocket token is valid",
       public: true,
     }),
     require_bound_tokens: setting(flag, false, {
       description: "refuse websocket tokens that are not bound to a user",
       public: true,
     }),
-    keycloak: v.pipe(
-      v.object({
-        issuer: optional(issuer, {
-          description: "issuer of access tokens: https://HOST/realms/REALM",
-          public: true,
-          doubts: warnOfListeners,
-        }),
-        audience: setting(Audience, defaultAudience, {
-          description: "what an access token must have in aud",
-          public: true,
-        }),
-        clients: setting(ClientIds, [], {
-          description: "clients whose access tokens are accepted (azp); none: any",
-          public: true,
-          list: true,
-        }),
-        logout_clients: setting(ClientIds, [], {
-          description: "clients whose back-channel logout tokens are accepted (aud); none: as clients",
-          public: true,
-          list: true,
-        }),
-        jwks_url: optional(url, {
-          description: "where the realm's keys are, if not where discovery says",
-          public: true,
-          doubts: warnOfListeners,
-        }),
-        algorithms: setting(Algorithms, defaultAlgorithms, {
-          description: "signature algorithms of tokens that are accepted",
-          public: true,
-          list: true,
-        }),
-        realms: setting(
-          Realms,
-          {},
-          {
-            description: "[keycloak.realms.NAME]: further realms, each with issuer, its channels, and the like",
-            public: true,
-            fileOnly: true,
-            show: show.realms,
-            doubts: (realms) =>
-              Array.from(realms).flatMap(([name, { issuer: written, jwks_url = written }]) =>
-                [...warnOfListeners(written), ...warnOfListeners(jwks_url)]
-                  .slice(0, 1)
-                  .map(({ doubt }) => ({ place: [name], doubt })),
-              ),
-          },
-        ),
-      }),
-      v.readonly(),
-    ),
+    keycloak,
     channels: optional(ChannelRules, {
-      description: "[channels.NAME] with roles and clients that may use it; none: any name, open to every user",
+      description: "[channels.NAME]: roles and clients that may use the channel; none: every user may use any channel",
       public: true,
       fileOnly: true,
-      show: show.channelRules,
+      show: showChannelRules,
     }),
     // Not public: a Redis URL has a password.
     journal: setting(JournalUrl, "sqlite:amper-channels.db", {
@@ -110,74 +58,62 @@ export const Settings = v.pipe(
       public: true,
     }),
     journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "how much can be kept for that",
+      description: "largest size of all notifications that can be replayed to connections that come back",
       public: true,
     }),
     journal_sync: setting(v.picklist(["normal", "full"], "must be normal or full"), "normal", {
-      description: "what an accepted notification survives: normal: the death of the process; full: of the machine",
+      description: "crashes that an accepted notification survives; normal: of the process; full: of the machine, too",
       public: true,
     }),
     takeover_seconds: setting(wholeNumber(0, 3600), 30, {
-      description: "how long to wait at the start for a predecessor that still has the journal",
+      description: "how long a start waits for another process to release the journal",
       public: true,
     }),
     max_held_per_user: setting(wholeNumber(1, 100_000), 100, {
-      description: "notifications with a ttl that wait for one user",
+      description: "most held notifications (sent with a ttl) of one user",
       public: true,
     }),
     max_held: setting(wholeNumber(1, 10_000_000), 100_000, {
-      description: "notifications with a ttl that wait for all users together",
+      description: "most held notifications (sent with a ttl) of all users together",
       public: true,
     }),
     max_held_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "how much they may have together; one user: a quarter of backlog_bytes",
+      description: "largest size of all held notifications; of one user's: a quarter of backlog_bytes",
       public: true,
     }),
     cors_origins: setting(listOrAll(origin), "*", {
-      description: "origins whose pages may connect; *: all",
+      description: "origins whose pages may connect; *: all origins",
       public: true,
       list: true,
     }),
     trust_proxy_hops: setting(wholeNumber(0, 16), 0, {
-      description: "proxies in front that set X-Forwarded-For",
+      description: "number of proxies in front that add to X-Forwarded-For",
       public: true,
     }),
     ...limits,
-    connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
-      description: "time to authenticate after the handshake",
-      public: true,
-    }),
-    ping_interval_ms: setting(wholeNumber(100, 120_000), 25_000, {
-      description: "time between heartbeats",
-      public: true,
-    }),
-    ping_timeout_ms: setting(wholeNumber(100, 300_000), 20_000, {
-      description: "time to answer one",
-      public: true,
-    }),
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
-      description: "time over which connections are sent away at a restart",
+      description: "time over which a stopping service spreads the end of its connections",
       public: true,
     }),
     tls_cert: optional(text("must be a path", /^\P{Cc}+$/u), {
-      description: "certificate chain (PEM file); with tls_key",
+      description: "certificate chain (PEM file); needs tls_key",
       public: true,
     }),
     tls_key: optional(text("must be a path", /^\P{Cc}+$/u), {
-      description: "its private key (PEM file)",
+      description: "private key of tls_cert (PEM file)",
       public: true,
     }),
     metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
-      description: "token that reads /metrics; none: only from this machine",
+      description: "token that may read /metrics; none: readable from this machine only",
     }),
     metrics_open: setting(flag, false, {
-      description: "let everybody read /metrics",
+      description: "let everybody read /metrics, without a token",
       public: true,
     }),
     log_level: setting(
       v.picklist(["silent", "error", "warn", "info", "debug"], "must be silent, error, warn, info or debug"),
       "info",
-      { description: "what to log: silent, error, warn, info or debug", public: true },
+      { description: "least severe level to log: silent, error, warn, info or debug", public: true },
     ),
   }),
   v.readonly(),
@@ -185,8 +121,19 @@ export const Settings = v.pipe(
 
 export type Settings = v.InferOutput<typeof Settings>;
 
-function warnOfListeners(written: string): readonly Doubt[] {
-  return isOpenToListeners(written)
-    ? [{ place: [], doubt: "is not https: whoever is on the way can forge users" }]
-    : [];
-}
+const entries: Entries = Settings.entries;
+
+/** Every setting with its names, in the order of the schema. */
+export const items: readonly Item[] = itemsOf(entries);
+
+/** Names of the tables that have settings in them. */
+export const groups: readonly string[] = Object.keys(entries).filter(
+  (name) => !items.some(({ path }) => path === name),
+);
+
+/** The place of the settings file. The file cannot say it, so it is not a setting. */
+export const configuration = {
+  flag: "--config",
+  variable: "AMPER_CONFIG",
+  description: "settings file (TOML)",
+} as const;

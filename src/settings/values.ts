@@ -1,9 +1,8 @@
 import * as v from "valibot";
-import { didYouMean } from "./text.ts";
 
-// What settings are made of. Every schema takes what a file says (numbers, lists, tables) and what the environment and flags
-// say (text), and every message is a rule that reads well behind a name: "AMPER_PORT must be …". No message contains a
-// value: whether a value may be shown is not for a schema to decide.
+// The kinds of values. Each schema takes a value as the file has it (number, list, date) and as the environment and flags have
+// it (text). Each message is a rule that reads well after a name: "AMPER_PORT must be …". No message contains the value,
+// because a schema does not know whether the value is a secret.
 
 export type Schema<T> = v.GenericSchema<unknown, T>;
 
@@ -24,7 +23,7 @@ export function wholeNumber(least: number, most: number) {
 
 const rateRule = "must be a number from 0.001 to 1000000";
 
-/** How often something may happen: so many a second, or with a fraction, one in so many seconds. */
+/** Events per second; 0.5 is one event in two seconds. */
 export const rate = v.pipe(
   v.union(
     [
@@ -61,7 +60,22 @@ export const flag = v.pipe(
   v.transform((value) => value === "true" || value === "1"),
 );
 
-/** A list in the file, or text with commas. A text in a list is taken whole, so that a secret in the file may have a comma. */
+const instantRule = "must be a date and time with a time zone, such as 2027-01-01T00:00:00Z";
+
+/** A text, or TOML's own date and time, which Bun reads as a Temporal object. */
+export const instant = v.pipe(
+  v.union([v.string(), v.instance(Temporal.Instant)], instantRule),
+  v.rawTransform<string | Temporal.Instant, Date>(({ dataset, addIssue, NEVER }) => {
+    try {
+      return new Date(Temporal.Instant.from(dataset.value).epochMilliseconds);
+    } catch {
+      addIssue({ message: instantRule });
+      return NEVER;
+    }
+  }),
+);
+
+/** A list in the file, or text with commas. A text within a list stays whole, so that a secret in the file may have a comma. */
 export function list<T>(item: Schema<T>) {
   const rule = "must be a list, or a text with commas";
   return v.pipe(
@@ -94,33 +108,22 @@ export function splitAtCommas(given: string | readonly unknown[]): readonly unkn
     .filter((item) => item !== "");
 }
 
-/** A table of the file. Every name that it should not have, and every one that it lacks, is a problem of its own. */
-export function table<const T extends v.ObjectEntries>(entries: T) {
-  const known = v.object(entries, "is missing");
-  return v.pipe(
-    v.custom<Table>(isTable, "must be a table"),
-    v.rawTransform<Table, v.InferOutput<typeof known>>(({ dataset, addIssue, NEVER }) => {
-      const { success, output, issues } = v.safeParse(known, dataset.value, { abortPipeEarly: true });
-      for (const { message, input, path } of issues ?? []) addIssue({ message, input, ...(path && { path }) });
-      const strangers = Object.keys(dataset.value).filter((name) => !Object.hasOwn(entries, name));
-      for (const name of strangers) {
-        addIssue({ message: `is not a known name${didYouMean(name, Object.keys(entries))}`, path: [pathItem(name)] });
-      }
-      return success && strangers.length === 0 ? output : NEVER;
-    }),
-  );
-}
-
-export function pathItem(key: string | number) {
-  return { type: "unknown", origin: "value", input: undefined, key, value: undefined } as const;
-}
-
-type Table = Readonly<Record<string, unknown>>;
-
-/** A table of the file, as TOML gives it: not a list, and not one of its dates and times. */
-export function isTable(value: unknown): value is Table {
-  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
-}
+/** Where accepted notifications are kept. */
+export const JournalUrl = v.pipe(
+  v.string("must be sqlite:PATH or memory:"),
+  v.trim(),
+  v.rawTransform<string, JournalChoice>(({ dataset, addIssue, NEVER }) => {
+    if (dataset.value === "memory:") return { kind: "memory" };
+    const path = /^sqlite:(.+)$/.exec(dataset.value)?.[1];
+    if (path !== undefined) return { kind: "sqlite", path };
+    // Names the scheme only: a Redis URL has a password.
+    const [scheme] = /^rediss?:\/\//.exec(dataset.value) ?? [];
+    const rule = "must be sqlite:PATH or memory: (redis://… and rediss://… will be accepted by a later version)";
+    addIssue({ message: scheme === undefined ? rule : `${scheme}… is not available in this version; use sqlite:PATH` });
+    return NEVER;
+  }),
+);
+export type JournalChoice = { readonly kind: "memory" } | { readonly kind: "sqlite"; readonly path: string };
 
 const isPlainUrl = (written: string) => {
   const url = URL.parse(written);
@@ -135,14 +138,14 @@ export const url = v.pipe(
   v.check(isPlainUrl, "must be a http(s) URL without user name, password and #"),
 );
 
-/** The text itself and not what URL makes of it: a token's `iss` is compared as text (OIDC Core 3.1.3.7). */
+/** Stays as it is written, because a token's `iss` is compared as text (OIDC Core 3.1.3.7). */
 export const issuer = v.pipe(
   url,
   v.check((written) => !written.includes("?"), "must be a URL without a query"),
   v.transform((written) => written.replace(/\/+$/, "")),
 );
 
-/** What a browser sends as `Origin`. */
+/** In the form in which a browser sends it as `Origin`. */
 export const origin = v.pipe(
   v.string("must be * or a list of origins such as https://app.example.com"),
   v.trim(),
@@ -151,25 +154,4 @@ export const origin = v.pipe(
     "must be * or a list of origins such as https://app.example.com, without a path or a *",
   ),
   v.transform((written) => new URL(written).origin),
-);
-
-/** Whether what is sent to this URL crosses a network in the clear. */
-export function isOpenToListeners(written: string): boolean {
-  const { protocol, hostname } = new URL(written);
-  return protocol === "http:" && !/^(localhost|.*\.localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
-}
-
-const instantRule = "must be a date and time with a time zone, such as 2027-01-01T00:00:00Z";
-
-/** As text, or as TOML's own date and time, which Bun reads as a Temporal object. */
-export const instant = v.pipe(
-  v.union([v.string(), v.instance(Temporal.Instant)], instantRule),
-  v.rawTransform<string | Temporal.Instant, Date>(({ dataset, addIssue, NEVER }) => {
-    try {
-      return new Date(Temporal.Instant.from(dataset.value).epochMilliseconds);
-    } catch {
-      addIssue({ message: instantRule });
-      return NEVER;
-    }
-  }),
 );

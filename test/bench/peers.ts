@@ -1,9 +1,8 @@
 // The servers under comparison, how each is started on its own core, and how nothing of them is left behind.
 /* oxlint-disable no-await-in-loop -- a start is watched step by step */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import { folder } from "../support/folder.ts";
 
 /** `ours` keeps its journal in memory, `sqlite` is ours too, with its journal on the disk. */
 export type PeerName = "ours" | "sqlite" | "node" | "bare";
@@ -117,8 +116,7 @@ interface Wanted {
 
 /** The peers that can run here, and the reason for each that cannot. */
 export async function findPeers({ ours, sqlite }: Wanted): Promise<{ peers: Peer[]; notes: string[] }> {
-  const directory = mkdtempSync(join(tmpdir(), "amper-bench-"));
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const directory = folder();
   const bare = join(directory, "bare");
   const build = ["build", join(import.meta.dir, "peer-bare.ts"), "--compile", "--minify", "--outfile", bare];
   await Bun.$`${process.execPath} ${build}`.quiet();

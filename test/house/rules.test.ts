@@ -4,6 +4,43 @@ import { dirname, join, normalize } from "node:path";
 /** The rules of the house that no compiler knows. Each lists what breaks it, so that the fix is obvious. */
 const root = join(import.meta.dir, "../..");
 const sources = await read("src/**/*.ts");
+const tests = await read("test/**/*.ts");
+
+/**
+ * For each room, the rooms that it may import: only rooms above it in this table, so that imports point one way. A file of
+ * `src` itself is a room of its own.
+ */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  version: [],
+  model: [],
+  settings: ["model"],
+  observe: ["model"],
+  limits: ["model", "settings", "observe"],
+  journal: ["model", "settings", "observe"],
+  authorize: ["model", "settings", "observe", "limits"],
+  connections: ["model", "settings", "observe", "limits", "journal", "authorize"],
+  delivery: ["model", "journal", "authorize", "connections"],
+  revocations: ["model", "observe", "journal", "authorize", "delivery"],
+  notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
+  gauges: ["observe", "journal", "authorize", "connections", "revocations"],
+  http: ["model", "settings", "observe", "limits", "journal", "authorize", "connections", "revocations", "notify"],
+  service: [
+    "version",
+    "settings",
+    "observe",
+    "limits",
+    "journal",
+    "authorize",
+    "connections",
+    "delivery",
+    "revocations",
+    "notify",
+    "gauges",
+    "http",
+  ],
+  commands: ["version", "model", "settings", "observe", "service"],
+  main: ["version", "commands"],
+};
 
 interface Source {
   readonly path: string;
@@ -21,9 +58,9 @@ function importsOf({ path, text }: Source): string[] {
   );
 }
 
-/** `src/http/cors.ts` → `http`; what lies in `src` itself, or joins the rooms, belongs to none. */
-function roomOf(path: string): string | undefined {
-  return /^src\/(?!service\/)([^/]+)\/.+/.exec(path)?.[1];
+/** `src/http/cors.ts` → `http`, `src/delivery.ts` → `delivery`. */
+function roomOf(path: string): string {
+  return /^src\/([^/]+?)(?:\.ts|\/.+)$/.exec(path)?.[1] ?? path;
 }
 
 function offenders(
@@ -38,26 +75,33 @@ function offenders(
     );
 }
 
-test("a room imports the model and itself, and no other room", () => {
+test("the table of rooms points one way, and names every room", () => {
+  const rooms = Object.keys(mayImport);
+  const backwards = Object.entries(mayImport).flatMap(([room, others], place) =>
+    others.filter((other) => !rooms.slice(0, place).includes(other)).map((other) => `${room} names ${other}`),
+  );
+  expect(backwards).toEqual([]);
+  expect([...new Set(sources.map(({ path }) => roomOf(path)))].toSorted()).toEqual(rooms.toSorted());
+});
+
+test("a room imports only the rooms that the table names for it", () => {
   const found = sources.flatMap((source) => {
     const room = roomOf(source.path);
-    if (room === undefined || room === "commands") return [];
     return importsOf(source)
-      .filter((to) => roomOf(to) !== room && roomOf(to) !== "model" && to.startsWith("src/"))
+      .filter((to) => to.startsWith("src/") && roomOf(to) !== room && mayImport[room]?.includes(roomOf(to)) !== true)
       .map((to) => `${source.path} imports ${to}`);
   });
   expect(found).toEqual([]);
 });
 
-test("a command imports the service, the settings and the log, and no other room", () => {
-  const found = sources
-    .filter(({ path }) => roomOf(path) === "commands")
-    .flatMap((source) =>
-      importsOf(source)
-        .filter((to) => !/^src\/(commands|settings)\/|^src\/(service|version|observe\/log)\.ts$/.test(to))
-        .map((to) => `${source.path} imports ${to}`),
-    );
-  expect(found).toEqual([]);
+test("every entry of the table is used", () => {
+  const used = new Set(
+    sources.flatMap((source) => importsOf(source).map((to) => `${roomOf(source.path)} ${roomOf(to)}`)),
+  );
+  const idle = Object.entries(mayImport).flatMap(([room, others]) =>
+    others.map((other) => `${room} ${other}`).filter((arrow) => !used.has(arrow)),
+  );
+  expect(idle).toEqual([]);
 });
 
 test("the model imports nothing but valibot", () => {
@@ -65,10 +109,10 @@ test("the model imports nothing but valibot", () => {
   expect(offenders(model, /from "(?!valibot"|\.\/)/)).toEqual([]);
 });
 
-test("only service/ chooses a journal", () => {
+test("only service.ts chooses a journal", () => {
   const found = sources
-    .filter(({ path }) => !path.startsWith("src/service") && roomOf(path) !== "journal")
-    .flatMap((source) => importsOf(source).filter((to) => to.startsWith("src/journal/")));
+    .filter(({ path }) => path !== "src/service.ts" && roomOf(path) !== "journal")
+    .flatMap((source) => importsOf(source).filter((to) => /^src\/journal\/(memory|sqlite)/.test(to)));
   expect(found).toEqual([]);
 });
 
@@ -85,4 +129,19 @@ test("no file is longer than 250 lines", () => {
 test("rooms are given their clock and their randomness", () => {
   const rooms = sources.filter(({ path }) => /^src\/(connections|journal|limits|notify)\//.test(path));
   expect(offenders(rooms, /Date\.now\(\)|Math\.random\(\)|new Date\(\)/)).toEqual([]);
+});
+
+test("files are named in kebab-case", () => {
+  const others = [...sources, ...tests].map(({ path }) => path).filter((path) => !/^[a-z0-9./-]+\.ts$/.test(path));
+  expect(others).toEqual([]);
+});
+
+test("a unit is a suffix with an underscore: limit_bytes, every_ms, wait_seconds", () => {
+  // `randomBytes` is a function of node:crypto.
+  const camelCase = /\b(?!randomBytes\b)[a-z]\w*[a-z](Bytes|KiB|MiB|Ms|Millis|Seconds|Minutes|Hours|Days)\b/;
+  expect(offenders(sources, camelCase)).toEqual([]);
+});
+
+test("no pure forwarding: what a room needs it takes as the object that it is", () => {
+  expect(offenders(sources, /\w+: \((\w*)\) => needs\.\w+\(\1\)/)).toEqual([]);
 });

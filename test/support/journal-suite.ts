@@ -15,6 +15,9 @@ export const b2b = v.parse(Channel, "b2b");
 /** With what every journal of the suite is opened. */
 export const keep = { window_ms: 300_000, revocations_ms: 36_000_000 } as const;
 
+/** Events of a journal that nobody watches. */
+export const quiet = { waiting() {}, failed() {}, recovered() {}, committed() {} } as const;
+
 const hour_ms = 3_600_000;
 const nobody: Outcome = { connections: 0, offline: [] };
 

@@ -1,13 +1,11 @@
-import { afterAll, describe, test } from "bun:test";
-import { copyFileSync, globSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, test } from "bun:test";
+import { copyFileSync, globSync, mkdirSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
+import { folder } from "./folder.ts";
+import { patience_ms } from "./raw.ts";
 
 const { KEYCLOAK_HOME, CI, PATH = "", JAVA_HOME } = process.env;
 const realms = join(import.meta.dir, "../realms");
-
-/** For `beforeAll(startKeycloak, startWithin_ms)`: seconds, and more on a machine that has much else to do. */
-export const startWithin_ms = 180_000;
 
 export const administrator = { username: "admin", password: crypto.randomUUID() } as const;
 
@@ -63,8 +61,6 @@ export async function stopKeycloak(): Promise<void> {
   server = undefined;
   await stopping;
 }
-// Preloaded: after the last test of all files.
-afterAll(stopKeycloak);
 
 /**
  * A service has to know the port before Keycloak listens on it: it is free then as now, because the address is one of
@@ -80,7 +76,7 @@ function freeUrl(): string {
 }
 
 function spawn({ hostname, port }: URL): Server {
-  const home = mkdtempSync(join(tmpdir(), "amper-channels-keycloak-"));
+  const home = folder();
   // What it writes goes into this home. Of the distribution, it only reads.
   symlinkSync(join(KEYCLOAK_HOME ?? "", "lib"), join(home, "lib"));
   mkdirSync(join(home, "data/import"), { recursive: true });
@@ -119,7 +115,6 @@ function spawn({ hostname, port }: URL): Server {
     async stop() {
       process.kill(-child.pid, "SIGKILL");
       await log.ended;
-      rmSync(home, { recursive: true });
     },
   };
 }
@@ -143,7 +138,7 @@ function watch(stream: ReadableStream<Uint8Array>) {
   async function said(pattern: RegExp): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const fail = (how: string): void => reject(new Error(`Keycloak ${how} without ${pattern}:\n${text.slice(-4000)}`));
-    const timer = setTimeout(() => fail("is late,"), startWithin_ms);
+    const timer = setTimeout(() => fail("is late,"), patience_ms);
     const check = (): void => {
       if (pattern.test(text)) resolve();
       else if (hasEnded) fail("ended");

@@ -1,46 +1,51 @@
-import { afterEach } from "bun:test";
 import * as v from "valibot";
 import type { Log } from "../../src/observe/log.ts";
 import { startService, type Service } from "../../src/service.ts";
 import { loadSettings } from "../../src/settings/load.ts";
+import type { Settings } from "../../src/settings/schema.ts";
 
 export const apiKey = "test-api-key-0123456789";
 export const wsToken = "test-ws-token-0123456789";
 
-const quiet: Log = { error() {}, warn() {}, info() {}, debug() {}, crash() {}, flush: async () => {} };
+export const quietLog: Log = { error() {}, warn() {}, info() {}, debug() {}, crash() {}, flush: async () => {} };
 const running = new Set<Service>();
+
+/** Real settings, for a free port of loopback. */
+export function settingsOf(env: Readonly<Record<string, string>> = {}, toml?: string): Settings {
+  const loaded = loadSettings({
+    args: toml === undefined ? [] : ["--config=test.toml"],
+    env: {
+      AMPER_HOST: "127.0.0.1",
+      AMPER_PORT: "0",
+      AMPER_JOURNAL: "memory:",
+      AMPER_DRAIN_SECONDS: "0",
+      ...(toml?.includes("api_keys") === true ? {} : { AMPER_API_KEYS: `backend=${apiKey}` }),
+      ...(toml?.includes("ws_tokens") === true ? {} : { AMPER_WS_TOKENS: `front=${wsToken}` }),
+      ...env,
+    },
+    readFile: () => toml ?? "",
+  });
+  if (!loaded.ok) throw new Error(loaded.problems.join("\n"));
+  return loaded.settings;
+}
 
 /** Starts the real service on a free port of loopback, with real settings. Stopped after the test by itself. */
 export async function start(
   env: Readonly<Record<string, string>> = {},
   options: { toml?: string; now?: () => number; log?: Log } = {},
 ): Promise<Service> {
-  const loaded = loadSettings({
-    args: options.toml === undefined ? [] : ["--config=test.toml"],
-    env: {
-      AMPER_HOST: "127.0.0.1",
-      AMPER_PORT: "0",
-      AMPER_JOURNAL: "memory:",
-      AMPER_DRAIN_SECONDS: "0",
-      ...(options.toml?.includes("api_keys") === true ? {} : { AMPER_API_KEYS: `backend=${apiKey}` }),
-      ...(options.toml?.includes("ws_tokens") === true ? {} : { AMPER_WS_TOKENS: `front=${wsToken}` }),
-      ...env,
-    },
-    readFile: () => options.toml ?? "",
-  });
-  if (!loaded.ok) throw new Error(loaded.problems.join("\n"));
-  const service = await startService(loaded.settings, {
-    log: options.log ?? quiet,
+  const service = await startService(settingsOf(env, options.toml), {
+    log: options.log ?? quietLog,
     ...(options.now && { now: options.now }),
   });
   running.add(service);
   return service;
 }
 
-afterEach(async () => {
+export async function stopServices(): Promise<void> {
   await Promise.all([...running].map((service) => service.stop()));
   running.clear();
-});
+}
 
 const Token = v.object({ token: v.string() });
 

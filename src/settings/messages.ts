@@ -1,6 +1,8 @@
+import leven from "leven";
+
 /**
- * What may be shown of a text that came from outside: cut, control characters escaped (they could rewrite a terminal), and
- * without what has the form of our own keys, wherever it was put by mistake.
+ * A text from outside, as a message may show it: cut, with control characters escaped, which could rewrite a terminal, and
+ * without our own keys, which people paste in the wrong place.
  */
 export function safe(text: string, longest = 80): string {
   const escaped = text
@@ -9,32 +11,42 @@ export function safe(text: string, longest = 80): string {
   return escaped.length > longest ? `${escaped.slice(0, longest)}…` : escaped;
 }
 
-/** `, not "abc"` behind a rule: for values that are public. */
+/** `, not "abc"`, which follows the rule that a public value breaks. */
 export function butNot(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return `, not ${value}`;
   if (typeof value !== "string") return "";
-  // A URL is public, the password in it is not, and it is often the very reason why the value is refused.
+  // A URL is public and the password in it is not, although that password is often why the URL is refused.
   return `, not "${safe(value.replace(/^(\w+:\/\/)?.*@/s, "$1…@"), 60)}"`;
 }
 
-/** `: did you mean port?`, or nothing if no candidate is near. */
+/** `: did you mean port?`, or an empty text if no candidate is near. */
 export function didYouMean(name: string, candidates: readonly string[]): string {
   const near = nearest(name, candidates);
   return near === undefined ? "" : `: did you mean ${near}?`;
 }
 
-/** The candidate that is meant by a misspelt or incomplete name. Separators and case do not count. */
+/** The candidate that a misspelt or incomplete name means. Separators and case do not count. */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   const wanted = plain(name);
   let best: string | undefined;
-  let least = Math.floor(wanted.length / 3) + 1;
+  let fewest = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const steps = distance(wanted, plain(candidate), least);
-    if (steps < least) [best, least] = [candidate, steps];
+    const steps = leven(wanted, plain(candidate));
+    if (steps < fewest && isTypo(wanted, plain(candidate), steps)) [best, fewest] = [candidate, steps];
   }
   if (best !== undefined || wanted.length < 4) return best;
   const [only, ...others] = candidates.filter((candidate) => plain(candidate).includes(wanted));
   return others.length === 0 ? only : undefined;
+}
+
+/** One step for every three letters. Exchanged neighbours are two steps: in a short name they count by their letters. */
+function isTypo(wanted: string, candidate: string, steps: number): boolean {
+  if (steps <= Math.floor(wanted.length / 3)) return true;
+  return steps === 2 && lettersOf(wanted) === lettersOf(candidate);
+}
+
+function lettersOf(name: string): string {
+  return Array.from(name).toSorted().join("");
 }
 
 function plain(name: string): string {
@@ -44,31 +56,7 @@ function plain(name: string): string {
     .replaceAll(/[^a-z0-9]/g, "");
 }
 
-/** Levenshtein's distance, with two exchanged neighbours counted as one step. */
-function distance(a: string, b: string, enough: number): number {
-  if (Math.abs(a.length - b.length) >= enough) return enough;
-  let before: number[] = [];
-  let above = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const same = a[row - 1] === b[column - 1];
-      const exchanged = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
-      current.push(
-        Math.min(
-          (above[column] ?? enough) + 1,
-          (current[column - 1] ?? enough) + 1,
-          (above[column - 1] ?? enough) + (same ? 0 : 1),
-          exchanged ? (before[column - 2] ?? enough) + 1 : enough,
-        ),
-      );
-    }
-    [before, above] = [above, current];
-  }
-  return above[b.length] ?? enough;
-}
-
-/** Where in a setting something is: names of tables, and indexes of lists. */
+/** The way to a part of a setting: names in tables, indexes in lists. */
 export type Place = readonly (string | number)[];
 
 export function placeOf(issue: { readonly path?: readonly { readonly key: unknown }[] | undefined }): Place {
@@ -83,7 +71,7 @@ export function placeIn(setting: string, place: Place): string {
   }, setting);
 }
 
-/** What is allowed and still doubtful, in words that follow the name of the setting. */
+/** A warning about a value that is allowed, in words that follow the name of the setting. */
 export interface Doubt {
   readonly place: Place;
   readonly doubt: string;

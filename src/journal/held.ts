@@ -1,6 +1,9 @@
-import { heldUntil_ms, type NotificationEntry } from "../model/entry.ts";
+import { channelsOf, heldUntil_ms, type NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { History, Journal } from "./journal.ts";
 
 export interface Held {
   /**
@@ -14,51 +17,53 @@ export interface Held {
   waiting(user: KeycloakId, channel: Channel): readonly NotificationEntry[];
   /** A connection of the user on the channel has all that came up to this sequence. */
   confirm(user: KeycloakId, channel: Channel, upTo: number): void;
-  has(user: KeycloakId): boolean;
   /** Forgets what nobody fetched in time. */
   expire(): void;
   readonly count: number;
   readonly bytes: number;
 }
 
-export interface HeldNeeds {
-  readonly limits: {
-    readonly perUser: number;
-    readonly bytesPerUser: number;
-    readonly total: number;
-    readonly totalBytes: number;
-  };
-  readonly now: () => number;
-  /** They need not be stored any longer. */
-  readonly release: (user: KeycloakId, sequences: readonly number[], why: "confirmed" | "expired") => void;
-}
+export type HeldSettings = Pick<Settings, "max_held_per_user" | "max_held" | "max_held_bytes" | "backlog_bytes">;
 
 interface Shelf {
   entries: NotificationEntry[];
   bytes: number;
 }
 
-/** Notifications with a `ttl`: kept for each user until he is known to have them (RFC 8030 section 5.2, for web pages). */
-export function createHeld(needs: HeldNeeds): Held {
-  const { limits, now, release } = needs;
+/** Notifications with a `ttl`: kept for each user until they are known to have them (RFC 8030 section 5.2, for web pages). */
+export function createHeld(
+  settings: HeldSettings,
+  {
+    journal,
+    events,
+    now,
+  }: {
+    journal: Pick<Journal, "release"> & { readonly history: Pick<History, "held"> };
+    events: Pick<Events["journal"], "released">;
+    now: () => number;
+  },
+): Held {
+  const { max_held, max_held_bytes, max_held_per_user, backlog_bytes } = settings;
+  // What is held, and what was missed, go out in one burst, and have to fit into the backlog together.
+  const user_bytes = backlog_bytes / 4;
   const shelves = new Map<KeycloakId, Shelf>();
   const reserved = new Map<KeycloakId, { count: number; bytes: number }>();
   let count = 0;
   let bytes = 0;
   let reservedCount = 0;
-  let reservedBytes = 0;
+  let reserved_bytes = 0;
+  for (const { entry, users } of journal.history.held) add(entry, users);
 
   function reserve(users: readonly KeycloakId[], size: number): () => void {
     const isFull =
-      count + reservedCount + users.length > limits.total ||
-      bytes + reservedBytes + users.length * size > limits.totalBytes;
+      count + reservedCount + users.length > max_held || bytes + reserved_bytes + users.length * size > max_held_bytes;
     if (isFull) throw full("for all users together (max_held, max_held_bytes)");
     const fullUser = users.find((user) => {
       const shelf = shelves.get(user);
       const coming = reserved.get(user);
       return (
-        (shelf?.entries.length ?? 0) + (coming?.count ?? 0) >= limits.perUser ||
-        (shelf?.bytes ?? 0) + (coming?.bytes ?? 0) + size > limits.bytesPerUser
+        (shelf?.entries.length ?? 0) + (coming?.count ?? 0) >= max_held_per_user ||
+        (shelf?.bytes ?? 0) + (coming?.bytes ?? 0) + size > user_bytes
       );
     });
     if (fullUser !== undefined) throw full(`for ${fullUser} (max_held_per_user, backlog_bytes)`);
@@ -75,7 +80,7 @@ export function createHeld(needs: HeldNeeds): Held {
       else reserved.set(user, coming);
     }
     reservedCount += change * users.length;
-    reservedBytes += size * users.length;
+    reserved_bytes += size * users.length;
   }
 
   function add(entry: NotificationEntry, users: readonly KeycloakId[] = entry.target.users ?? []): void {
@@ -93,11 +98,11 @@ export function createHeld(needs: HeldNeeds): Held {
     const shelf = shelves.get(user);
     if (shelf === undefined) return [];
     const now_ms = now();
-    return shelf.entries.filter((entry) => isFor(entry, channel) && heldUntil_ms(entry) > now_ms);
+    return shelf.entries.filter((entry) => channelsOf(entry.target).has(channel) && heldUntil_ms(entry) > now_ms);
   }
 
   function confirm(user: KeycloakId, channel: Channel, upTo: number): void {
-    remove(user, (entry) => entry.sequence <= upTo && isFor(entry, channel), "confirmed");
+    remove(user, (entry) => entry.sequence <= upTo && channelsOf(entry.target).has(channel), "confirmed");
   }
 
   function expire(): void {
@@ -115,11 +120,9 @@ export function createHeld(needs: HeldNeeds): Held {
     bytes -= size;
     count -= gone.length;
     if (shelf.entries.length === 0) shelves.delete(user);
-    release(
-      user,
-      gone.map(({ sequence }) => sequence),
-      why,
-    );
+    const sequences = gone.map(({ sequence }) => sequence);
+    journal.release(user, sequences);
+    events.released(why, gone.length);
   }
 
   return {
@@ -127,7 +130,6 @@ export function createHeld(needs: HeldNeeds): Held {
     add,
     waiting,
     confirm,
-    has: (user) => shelves.has(user),
     expire,
     get count() {
       return count;
@@ -142,8 +144,4 @@ export function createHeld(needs: HeldNeeds): Held {
 function full(of: string): Problem {
   const detail = `As much is held as the service takes ${of}. Without a ttl it is sent to who is online.`;
   return new Problem("held_full", { detail, headers: { "Retry-After": "60" } });
-}
-
-function isFor({ target }: NotificationEntry, channel: Channel): boolean {
-  return target.channels?.includes(channel) ?? true;
 }

@@ -2,19 +2,10 @@ import type { JWTPayload } from "jose";
 import * as v from "valibot";
 import type { LogoutToken } from "../model/grant.ts";
 import { KeycloakId, SessionId } from "../model/names.ts";
-import { Problem } from "../model/problem.ts";
-import { tolerance_seconds, type createJwtVerifier, type Sort } from "./jwt.ts";
+import type { Realm } from "../settings/realms.ts";
+import { TokenRefused, tolerance_seconds, type createJwtVerifier, type Sort, type Unverified } from "./jwt.ts";
 
-export interface LogoutTokenNeeds {
-  readonly issuer: string;
-  readonly clients: readonly string[];
-  readonly logout_clients: readonly string[];
-  readonly algorithms: readonly string[];
-  readonly verifyJwt: ReturnType<typeof createJwtVerifier>;
-  readonly now: () => number;
-}
-
-/** Keycloak's are good for two minutes. One that is older than this says nothing new, and need not be remembered. */
+/** Keycloak's last two minutes. One that is older than this says nothing new, and need not be remembered. */
 export const longestLogoutToken_seconds = 600;
 
 const event = "http://schemas.openid.net/event/backchannel-logout";
@@ -32,7 +23,6 @@ const Claims = v.object({
 });
 
 const details = {
-  too_long: "The logout token is longer than 16 KiB.",
   header: "The JWT's header needs `alg`, `kid`, and the `typ` logout+jwt or JWT.",
   expired: "The logout token has expired.",
   not_now: "The logout token's `iat` is in the future, or long ago: compare the clocks.",
@@ -44,17 +34,23 @@ const details = {
  * Verifies logout tokens as section 2.6 of the specification asks. Which clients they may be for is configured: Keycloak
  * sends one to each client of the session, and its `aud` is that client.
  */
-export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_ms?: number) => Promise<LogoutToken> {
-  const { issuer, clients, logout_clients, algorithms, verifyJwt, now } = needs;
+export function createLogoutTokens(
+  {
+    issuer,
+    clients,
+    logout_clients,
+    algorithms,
+  }: Pick<Realm, "issuer" | "clients" | "logout_clients"> & { readonly algorithms: readonly string[] },
+  { verifyJwt, now }: { verifyJwt: ReturnType<typeof createJwtVerifier>; now: () => number },
+): (token: Unverified, at_ms?: number) => Promise<LogoutToken> {
   const accepted = logout_clients.length > 0 ? logout_clients : clients;
   const sort: Sort = {
+    name: "logout token",
     typ: /^(application\/)?(logout\+)?jwt$/i,
     audience: accepted.length > 0 ? accepted : undefined,
-    refuse: refusal,
     details: {
       header: details.header,
       algorithm: `The logout token is not signed with ${algorithms.join(", ")}.`,
-      tooLong: details.too_long,
       expired: details.expired,
       claim(claim) {
         if (claim === "iss") return `The token's \`iss\` is not ${issuer}, letter for letter.`;
@@ -67,10 +63,10 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_
   return async function verifyLogout(token, at_ms = now()) {
     const claims = shaped(await verifyJwt(token, sort, at_ms));
     const age_seconds = at_ms / 1000 - claims.iat;
-    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds) throw refusal(details.not_now);
+    if (age_seconds < -tolerance_seconds || age_seconds > longestLogoutToken_seconds) throw genuine(details.not_now);
     const user = v.safeParse(KeycloakId, claims.sub);
     const session = claims.sid ?? null;
-    if (!user.success && session === null) throw refusal(details.nobody);
+    if (!user.success && session === null) throw genuine(details.nobody);
     return {
       issuer,
       user: user.success ? user.output : null,
@@ -83,14 +79,13 @@ export function createLogoutTokens(needs: LogoutTokenNeeds): (token: string, at_
 
 function shaped(payload: JWTPayload): v.InferOutput<typeof Claims> {
   // Its mere presence, whatever the value: section 2.4 prohibits it, to tell these tokens from ID tokens.
-  if ("nonce" in payload) throw refusal(details.nonce);
+  if ("nonce" in payload) throw genuine(details.nonce);
   const claims = v.safeParse(Claims, payload);
   if (claims.success) return claims.output;
-  throw refusal(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`);
+  throw genuine(`The token's \`${String(claims.issues[0].path?.[0].key)}\` is not that of a logout token.`);
 }
 
-export function refusal(detail: string): Problem {
-  // Section 2.8: the error in the form of RFC 6749 section 5.2, beside our own.
-  const members = { error: "invalid_request", error_description: detail };
-  return new Problem("logout_token_invalid", { detail, members });
+/** What comes after the signature. */
+function genuine(detail: string): TokenRefused {
+  return new TokenRefused("genuine", detail);
 }

@@ -1,4 +1,4 @@
-import type { Revoked } from "../model/entry.ts";
+import type { RevocationEntry, Revoked } from "../model/entry.ts";
 import type { Credential } from "../model/grant.ts";
 import type { KeycloakId, SessionId } from "../model/names.ts";
 
@@ -17,12 +17,17 @@ export interface Revocations {
 /**
  * The revocations in force, in memory. One is kept until the last credential that it concerns has died by itself:
  * `keep_ms` is the longest life of a websocket token or access token.
+ *
+ * @param before what the journal kept of an earlier life.
  */
-export function createRevocations(options: { keep_ms: number; now: () => number }): Revocations {
-  const { keep_ms, now } = options;
+export function createRevocations(
+  { keep_ms, now }: { keep_ms: number; now: () => number },
+  before: readonly RevocationEntry[] = [],
+): Revocations {
   /** Both in the order of revocation, because a repeated one is moved to the end: the oldest are the first. */
   const users = new Map<KeycloakId, { before_ms: number; at_ms: number }>();
   const sessions = new Map<SessionId, { at_ms: number }>();
+  for (const entry of before) add(entry, entry.time_ms);
 
   function add(revoked: Revoked, at_ms: number): void {
     if (revoked.user === undefined) {

@@ -1,0 +1,140 @@
+import type { Socket } from "socket.io";
+import type { Access } from "../authorize/access.ts";
+import type { Admit } from "../authorize/admission.ts";
+import type { Held } from "../journal/held.ts";
+import type { Gate } from "../limits/gate.ts";
+import type { NotificationEntry } from "../model/entry.ts";
+import type { Admitted } from "../model/grant.ts";
+import { refusals, type RefusalCode } from "../model/refusal.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Connection } from "./connection.ts";
+import { armExpiry } from "./expiry.ts";
+import type { Fanout } from "./fanout.ts";
+import type { Members } from "./members.ts";
+import { pidOf, type Recovery, type Resumption } from "./recovery.ts";
+import type { Registry } from "./registry.ts";
+import { endLater, forgetHandshake, type Sessions } from "./sessions.ts";
+import type { WebSockets } from "./websockets.ts";
+
+export type ArrivalSettings = Pick<Settings, "connect_timeout_ms" | "max_connections_per_user">;
+
+export interface ArrivalNeeds {
+  readonly admit: Admit;
+  readonly access: Pick<Access, "endingOf">;
+  readonly recovery: Recovery;
+  readonly held: Pick<Held, "waiting" | "confirm">;
+  readonly registry: Registry<Connection>;
+  readonly members: Members;
+  readonly fanout: Fanout;
+  readonly sessions: Sessions;
+  readonly gate: Pick<Gate, "failed">;
+  readonly events: Events["connections"];
+  readonly now: () => number;
+}
+
+/** The way of a CONNECT, in the order in which Socket.IO takes it. */
+export interface Arrival {
+  /** Socket.IO's middleware: refuses for good, or lets pass. */
+  authorize(socket: Socket, next: (error?: Error) => void): void;
+  /** Decides where the client continues, just before its CONNECT is written with the `pid` that tells it. */
+  place(socket: Socket): void;
+  /** Follows the CONNECT in the same step: replay, then live. */
+  connect(socket: Socket): void;
+}
+
+export function createArrival(settings: ArrivalSettings, webSockets: WebSockets, needs: ArrivalNeeds): Arrival {
+  const { access, held, registry, members, fanout, sessions, events, now } = needs;
+  const { connect_timeout_ms, max_connections_per_user } = settings;
+
+  function authorize(socket: Socket, next: (error?: Error) => void): void {
+    const session = sessions.get(socket.conn);
+    if (session?.phase.name !== "open") {
+      socket.conn.close();
+      // Called even so: Socket.IO forgets a socket only after its last middleware has answered.
+      return next(new Error("one CONNECT per connection"));
+    }
+    const admitted = judge(socket.handshake.auth);
+    if (typeof admitted === "object") {
+      session.phase = { name: "admitted", admitted };
+      return next();
+    }
+    session.phase = { name: "settled" };
+    events.refused(admitted);
+    if (admitted === "token_invalid") needs.gate.failed({ key: session.address });
+    // Socket.IO's own timeout waits until the refusal was fetched.
+    endLater(session.engine, connect_timeout_ms);
+    next(Object.assign(new Error(refusals[admitted]), { data: { code: admitted } }));
+  }
+
+  function judge(auth: unknown): Admitted | RefusalCode {
+    const admitted = needs.admit(auth);
+    if (typeof admitted === "string") return admitted;
+    const others = registry.ofUser(admitted.user).length - (leftBehind(auth, admitted) === undefined ? 0 : 1);
+    return others >= max_connections_per_user ? "too_many_connections" : admitted;
+  }
+
+  /**
+   * The connection that a client which is back was cut off from, although we have not noticed: it makes way for the new one.
+   * What it still gets, nobody reads; and if it counted, a user at their limit could never come back.
+   */
+  function leftBehind(auth: unknown, { user, channel }: Admitted): Connection | undefined {
+    const old = members.withPid(pidOf(auth));
+    return old?.user === user && old.channel === channel ? old : undefined;
+  }
+
+  function place(socket: Socket): void {
+    const session = sessions.get(socket.conn);
+    if (session?.phase.name !== "admitted") return;
+    const { admitted } = session.phase;
+    const { auth } = socket.handshake;
+    const resumption = needs.recovery(auth, admitted.user, admitted.channel);
+    session.phase = { name: "placed", admitted, resumption, leftBehind: leftBehind(auth, admitted) };
+    Object.assign(socket, { pid: resumption.pid });
+  }
+
+  function connect(socket: Socket): void {
+    const session = sessions.get(socket.conn);
+    if (session?.phase.name !== "placed") return void socket.disconnect(true);
+    const { admitted, resumption, leftBehind: old } = session.phase;
+    session.phase = { name: "settled" };
+    const { engine } = session;
+    const ws = webSockets.take(engine);
+    const connection: Connection = { ...admitted, pid: resumption.pid, socket, engine, ws, backlog_bytes: 0 };
+    forgetHandshake(connection);
+    if (old !== undefined) {
+      members.leave(old);
+      old.engine.close();
+    }
+    // A revocation may have come between the check and this step; it did not find the connection in the registry.
+    const ending = access.endingOf(connection);
+    if (ending !== undefined) return members.close(connection, ending);
+    sessions.authenticated(session);
+    fanout.admit(connection, owed(connection, resumption));
+    engine.on("upgrade", () => {
+      const upgraded = webSockets.take(engine);
+      if (upgraded !== null) members.upgrade(connection, upgraded);
+    });
+    const expiry = armExpiry(connection, now, () => members.close(connection, "token_expired"));
+    socket.on("disconnect", (reason) => {
+      expiry.stop();
+      members.leave(connection);
+      events.disconnected(connection, reason);
+      // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
+      // (One whose engine has ended, the common case, must not stay in memory for a timer.)
+      endLater(engine, connect_timeout_ms);
+    });
+    events.connected(connection, { cause: resumption.cause, missed: resumption.missed.length });
+    expiry.start();
+  }
+
+  /** What the client gets before anything new, in order: what is held for its user, then what it missed, nothing twice. */
+  function owed({ user, channel }: Admitted, resumption: Resumption): NotificationEntry[] {
+    const { recovered, since, confirmed, missed } = resumption;
+    if (confirmed !== undefined) held.confirm(user, channel, confirmed);
+    const waiting = held.waiting(user, channel);
+    return [...(recovered ? waiting.filter(({ sequence }) => sequence <= since) : waiting), ...missed];
+  }
+
+  return { authorize, place, connect };
+}

@@ -1,0 +1,72 @@
+import type { Access } from "./authorize/access.ts";
+import type { Revocations } from "./authorize/revocations.ts";
+import type { Beat } from "./connections/beat.ts";
+import type { Connection } from "./connections/connection.ts";
+import type { Fanout } from "./connections/fanout.ts";
+import type { Members } from "./connections/members.ts";
+import type { Registry } from "./connections/registry.ts";
+import type { Held } from "./journal/held.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { Window } from "./journal/window.ts";
+import type { Entry, Outcome, Revoked } from "./model/entry.ts";
+
+/** The heart: from an entry of the journal to the connections that it is for. */
+export interface Delivery {
+  /** Called with each entry of the journal, in its order, in the step in which the journal took it. */
+  follow(entry: Entry): Outcome;
+  /** Puts a revocation in force on this node, and tells how many connections it ended. */
+  revoke(revoked: Revoked, at_ms: number): number;
+  /** Ends the connections that would not be let in any more, after the settings have changed; tells how many. */
+  endForbidden(): number;
+  /** Drops what nobody can ask for any more, and ends what has come to its end. */
+  tidy(): void;
+}
+
+export function createDelivery(needs: {
+  readonly journal: Journal;
+  readonly window: Window;
+  readonly held: Held;
+  readonly revocations: Revocations;
+  readonly access: Access;
+  readonly registry: Registry<Connection>;
+  readonly members: Members;
+  readonly fanout: Fanout;
+  readonly beat: Beat;
+}): Delivery {
+  const { journal, window, held, revocations, access, registry, members, fanout, beat } = needs;
+
+  function follow(entry: Entry): Outcome {
+    window.add(entry);
+    beat.moved(entry);
+    if (entry.kind === "revocation") return { connections: revoke(entry, entry.time_ms), offline: [] };
+    if (entry.ttl_seconds > 0) held.add(entry);
+    return fanout.deliver(entry);
+  }
+
+  function revoke(revoked: Revoked, at_ms: number): number {
+    revocations.add(revoked, at_ms);
+    return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
+  }
+
+  function end(candidates: Iterable<Connection>): number {
+    // Picked first: to close one changes the registry.
+    const ended = Array.from(candidates).flatMap((connection) => {
+      const code = access.endingOf(connection);
+      return code === undefined ? [] : [{ connection, code }];
+    });
+    for (const { connection, code } of ended) members.close(connection, code);
+    return ended.length;
+  }
+
+  const endForbidden = (): number => end(registry.all());
+
+  function tidy(): void {
+    window.trim();
+    held.expire();
+    journal.trim(window.trimmedTo);
+    revocations.tidy();
+    if (access.hasEnded()) endForbidden();
+  }
+
+  return { follow, revoke, endForbidden, tidy };
+}

@@ -1,0 +1,76 @@
+import type { Realms } from "./authorize/realms.ts";
+import type { Revocations } from "./authorize/revocations.ts";
+import type { Connection } from "./connections/connection.ts";
+import type { Members } from "./connections/members.ts";
+import type { Registry } from "./connections/registry.ts";
+import type { Sessions } from "./connections/sessions.ts";
+import type { Held } from "./journal/held.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { Window } from "./journal/window.ts";
+import type { Metrics } from "./observe/metrics.ts";
+import type { Revoker } from "./revocations/revoke.ts";
+
+/** Channel names come from strangers where `channels` is not configured: more than this many share one label. */
+const mostChannels = 100;
+
+/** What the service tells of its state at the moment of a scrape. */
+export function registerGauges(
+  metrics: Metrics,
+  state: {
+    readonly registry: Registry<Connection>;
+    readonly members: Members;
+    readonly sessions: Sessions;
+    readonly journal: Journal;
+    readonly window: Window;
+    readonly held: Held;
+    readonly revocations: Revocations;
+    readonly revoker: Revoker;
+    readonly realms: Realms | undefined;
+    readonly now: () => number;
+  },
+): void {
+  const { registry, members, sessions, journal, window, held, revocations, revoker, realms, now } = state;
+  const reading = (name: string, help: string, read: () => number) =>
+    metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
+
+  metrics.gauge("connections", "Socket.IO connections by transport.", ["transport"], (gauge) => {
+    gauge.set({ transport: "polling" }, members.polling);
+    gauge.set({ transport: "websocket" }, registry.size - members.polling);
+  });
+  metrics.gauge("channel_connections", "Socket.IO connections by channel.", ["channel"], (gauge) => {
+    const channels = Array.from(registry.channels(), ([channel, { size }]) => ({ channel, size })).toSorted(
+      (a, b) => b.size - a.size,
+    );
+    for (const { channel, size } of channels.slice(0, mostChannels)) gauge.set({ channel }, size);
+    const others = channels.slice(mostChannels);
+    if (others.length === 0) return;
+    gauge.set(
+      { channel: "(others)" },
+      others.reduce((sum, { size }) => sum + size, 0),
+    );
+  });
+  reading("users", "Users with at least one connection.", () => registry.users);
+  reading("sessions", "Engine.IO sessions, those before their CONNECT included.", () => sessions.size);
+  reading(
+    "sessions_unauthenticated",
+    "Engine.IO sessions without a valid CONNECT so far.",
+    () => sessions.unauthenticated,
+  );
+  reading("window_entries", "Entries in the replay window.", () => window.entries);
+  reading("window_bytes", "Bytes in the replay window.", () => window.bytes);
+  reading(
+    "window_age_seconds",
+    "Age of the oldest entry in the replay window.",
+    () => (now() - (window.oldest_ms ?? now())) / 1000,
+  );
+  reading("journal_bytes", "Size of the journal on the disk.", journal.size_bytes);
+  reading("held", "Notifications that wait for a user, once for each user.", () => held.count);
+  reading("held_bytes", "Bytes of notifications that wait for a user.", () => held.bytes);
+  reading("revocations", "Revocations in force.", () => revocations.size);
+  reading("revocations_unsaved", "Revocations that the journal has not taken yet.", () => revoker.unsaved);
+  metrics.gauge("jwks_age_seconds", "Age of the keys of a realm that are in use.", ["realm"], (gauge) => {
+    for (const { name, age_seconds } of realms?.ages() ?? []) {
+      if (age_seconds !== undefined) gauge.set({ realm: name }, age_seconds);
+    }
+  });
+}

@@ -1,0 +1,80 @@
+import type { Clients } from "../limits/address.ts";
+import { namePattern } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Cors } from "./cors.ts";
+import { enginePath, type EngineRoute } from "./engine.ts";
+import type { Exchange, Listener } from "./exchange.ts";
+import { refuseAmbiguous } from "./framing.ts";
+import { problem, secure } from "./respond.ts";
+import type { Router } from "./router.ts";
+
+export type Answer = (req: Request, server: Listener) => Promise<Response>;
+
+/** The one way in: to the engine or to a route, answers what they throw, and marks every answer. */
+export function createAnswer(
+  { max_url_bytes }: Pick<Settings, "max_url_bytes">,
+  needs: {
+    readonly router: Router;
+    readonly engine: EngineRoute;
+    readonly clients: Clients;
+    readonly cors: Cors;
+    readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
+  },
+): Answer {
+  const { router, engine, clients, cors, events } = needs;
+
+  return async function answer(req, server) {
+    const started_ms = performance.now();
+    const id = requestId(req.headers);
+    const client = () => clients.of(req, server);
+    // A hostile Host header makes an address that is none; HTTP/1.0, as balancers' checks speak it, needs no Host.
+    const url = URL.parse(req.url, req.headers.has("host") ? undefined : "http://localhost");
+    const isEngine = url?.pathname === enginePath;
+    const found = router.find(url?.pathname ?? "");
+    const route = isEngine ? enginePath : found.name;
+    let response: Response;
+    try {
+      refuseAmbiguous(req);
+      const exchange: Exchange = { req, url: requireShort(url), server, client, id };
+      response = await (isEngine ? engine(exchange) : router.dispatch(found, exchange));
+    } catch (error) {
+      if (error instanceof Problem) {
+        events.refused({ route, code: error.code, requestId: id, address: client().address });
+      } else {
+        events.crashed(error, id);
+      }
+      response = problem(error);
+    }
+    if (isEngine && response.status === 200) {
+      if (req.headers.has("upgrade")) {
+        // A websocket: its 101 is gone, and nobody will ever see this answer.
+        events.answered({ route, status: 101, seconds: undefined });
+        return response;
+      }
+      // The engine's own: what it refuses has become a problem.
+      secure(response.headers);
+    }
+    // RFC 6797 7.2: never over plain HTTP.
+    if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
+    response.headers.set("X-Request-Id", id);
+    if ((isEngine || found.route?.cors === true) && req.method !== "OPTIONS") cors.mark(req, response.headers);
+    // A poll waits on purpose.
+    const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;
+    events.answered({ route, status: response.status, seconds });
+    return response;
+  };
+
+  function requireShort(url: URL | null): URL {
+    if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
+    if (url.pathname.length + url.search.length <= max_url_bytes) return url;
+    throw new Problem("uri_too_long", { detail: `Path and query may have ${max_url_bytes} bytes (max_url_bytes).` });
+  }
+}
+
+/** The caller's own id where it is one that can go into a header and a log line as it is. */
+function requestId(headers: Headers): string {
+  const given = headers.get("x-request-id");
+  return given !== null && namePattern.test(given) ? given : crypto.randomUUID();
+}

@@ -1,0 +1,59 @@
+import * as v from "valibot";
+import type { Access } from "../authorize/access.ts";
+import { requireApiKey } from "../authorize/secrets.ts";
+import type { Connection } from "../connections/connection.ts";
+import { presence, totals } from "../connections/directory.ts";
+import type { Registry } from "../connections/registry.ts";
+import { KeycloakId } from "../model/names.ts";
+import { Problem } from "../model/problem.ts";
+import type { Revoker } from "../revocations/revoke.ts";
+import type { ApiKey } from "../settings/credentials.ts";
+import { headerKey } from "./credentials.ts";
+import { json } from "./respond.ts";
+import type { Route } from "./router.ts";
+
+export interface ConnectionNeeds {
+  readonly access: Access;
+  readonly registry: Registry<Connection>;
+  readonly revoker: Revoker;
+}
+
+/** Who is connected, within the channels of the asking key; and how an operator ends a user. */
+export function connectionRoutes({ access, registry, revoker }: ConnectionNeeds): Record<string, Route> {
+  const keyOf = ({ headers }: Request): ApiKey => requireApiKey(access.apiKeys, headerKey(headers));
+
+  return {
+    "/connections": { authenticates: true, GET: ({ req }) => json(200, totals(registry, keyOf(req).channels)) },
+    "/connections/*": {
+      authenticates: true,
+      GET({ req }, segment) {
+        const { channels } = keyOf(req);
+        return json(200, presence(registry, userIn(segment), channels));
+      },
+      async DELETE({ req, id }, segment) {
+        const { name } = requireAdmin(keyOf(req));
+        return json(200, await revoker.disconnect(userIn(segment), { key: name, requestId: id }));
+      },
+    },
+  };
+}
+
+function requireAdmin(key: ApiKey): ApiKey {
+  if (!key.admin) throw new Problem("admin_required");
+  if (key.channels === "*") return key;
+  throw new Problem("channel_forbidden", { detail: "This key is limited to channels, and it would end all of them." });
+}
+
+function userIn(segment: string): KeycloakId {
+  const result = v.safeParse(KeycloakId, decode(segment));
+  if (result.success) return result.output;
+  throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message: result.issues[0].message }] });
+}
+
+function decode(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,97 @@
+import { largestMessage_bytes, type ClientLimits } from "../connections/packets.ts";
+import type { Gateway } from "../connections/gateway.ts";
+import type { Members } from "../connections/members.ts";
+import type { Sessions } from "../connections/sessions.ts";
+import type { Gate } from "../limits/gate.ts";
+import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
+import { readText } from "./body.ts";
+import type { Cors } from "./cors.ts";
+import type { Exchange } from "./exchange.ts";
+
+/** Engine.IO's only path: everything else below it is a file of the client. */
+export const enginePath = "/socket.io/";
+
+const methods = "GET, POST, OPTIONS";
+
+export type EngineSettings = ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms" | "max_polling">;
+
+export type EngineRoute = (exchange: Exchange) => Promise<Response>;
+
+/**
+ * What is judged before the engine sees a request: everything here refuses "for now", with an HTTP status after which a
+ * stock client tries again, or is no request of a stock client at all.
+ */
+export function createEngineRoute(
+  settings: EngineSettings,
+  needs: {
+    readonly gateway: Pick<Gateway, "handle">;
+    readonly gate: Pick<Gate, "handshake">;
+    readonly sessions: Pick<Sessions, "requireRoom">;
+    readonly members: Pick<Members, "polling">;
+    readonly cors: Cors;
+    readonly events: Pick<Events["requests"], "limited">;
+  },
+): EngineRoute {
+  const { gateway, gate, sessions, members, cors, events } = needs;
+  const most_bytes = largestMessage_bytes(settings);
+  // Until the next heartbeat there may be nothing to say. Bun counts in steps of 4 s, so that a timeout may come as much too
+  // early; and no further than 255.
+  const poll_seconds = Math.min(255, Math.ceil((settings.ping_interval_ms + settings.ping_timeout_ms) / 1000) + 5);
+
+  return async function engine(exchange) {
+    const { req, server, url } = exchange;
+    if (req.method === "OPTIONS") return cors.preflight(req, methods);
+    if (!URL.canParse(req.url)) throw new Problem("invalid_request", { detail: "A Host header is needed here." });
+    // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
+    if (!cors.allows(req)) throw new Problem("origin_forbidden");
+    const query = url.searchParams;
+    const upgrades = req.headers.get("upgrade")?.toLowerCase() === "websocket";
+    // The engine goes by the header alone, and would open a polling session for `transport=websocket` without it.
+    if (upgrades !== (query.get("transport") === "websocket")) {
+      const detail = "`transport` has to be what the request is: polling, or websocket.";
+      throw new Problem("invalid_request", { detail });
+    }
+    // An empty `sid` is a handshake for the engine, too.
+    if (!query.get("sid")) requireRoom(exchange, upgrades);
+    // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
+    if (!upgrades) req.headers.delete("upgrade");
+    if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
+    const response = await handled(req.method === "POST" ? await bounded(req) : req, exchange);
+    return response.status < 400 ? response : refuse(response);
+  };
+
+  /** A handshake: cheapest first. */
+  function requireRoom({ client }: Exchange, upgrades: boolean): void {
+    gate.handshake(client());
+    sessions.requireRoom(client().key);
+    if (upgrades || members.polling < settings.max_polling) return;
+    events.limited("max_polling");
+    throw new Problem("overloaded", { detail: "As many connections poll as the service takes (max_polling)." });
+  }
+
+  async function handled(req: Request, { server }: Exchange): Promise<Response> {
+    try {
+      return await gateway.handle(req, server);
+    } catch (error) {
+      if (!req.signal.aborted) throw error;
+      throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
+    }
+  }
+
+  /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */
+  async function bounded(req: Request): Promise<Request> {
+    const declared = req.headers.get("content-length");
+    if (declared !== null && Number(declared) <= most_bytes) return req;
+    const body = await readText(req, most_bytes, "max_client_bytes");
+    return new Request(req.url, { method: "POST", headers: req.headers, body });
+  }
+}
+
+/** The engine's refusals in the form that all of ours have. */
+async function refuse(response: Response): Promise<never> {
+  const reason = /"message":"([A-Za-z ]+)"/.exec(await response.text())?.[1];
+  const code = response.status === 413 ? "too_large" : "invalid_request";
+  throw new Problem(code, { detail: reason ?? "This is not an Engine.IO request that can be answered." });
+}

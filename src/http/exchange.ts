@@ -1,0 +1,15 @@
+import type { Client } from "../limits/address.ts";
+import type { SocketData } from "../connections/gateway.ts";
+
+/** The one `Bun.serve`. */
+export type Listener = Bun.Server<SocketData>;
+
+/** A request under way. */
+export interface Exchange {
+  readonly req: Request;
+  readonly url: URL;
+  readonly server: Listener;
+  readonly client: () => Client;
+  /** Goes back as X-Request-Id, and into the log lines of the request. */
+  readonly id: string;
+}

@@ -1,0 +1,55 @@
+import type { Revoked } from "../model/entry.ts";
+import type { LogoutToken } from "../model/grant.ts";
+import type { KeycloakId } from "../model/names.ts";
+import type { Log } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+
+/** How a fetch of a realm's keys went. */
+export type JwksEvent =
+  | { readonly kind: "jwks_fetched"; readonly keys: number }
+  | { readonly kind: "jwks_failed"; readonly reason: string; readonly failures: number; readonly retry_ms: number };
+
+/** Who is let in, who is thrown out, and the keys that tell. */
+export function accessEvents(log: Log, metrics: Metrics) {
+  const authorized = metrics.counter(
+    "authorizations_total",
+    "Issued websocket tokens by WS token or realm.",
+    "through",
+  );
+  const revoked = metrics.counter(
+    "revocations_total",
+    "Users and Keycloak sessions that were thrown out, by cause.",
+    "cause",
+  );
+  const fetches = metrics.counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
+
+  return {
+    /** `through`: `ws_token NAME` or `realm NAME`. */
+    authorized(through: string, user: KeycloakId | null): void {
+      authorized.inc({ through });
+      log.debug("authorized", { through, keycloakID: user });
+    },
+    revokedByOperator(user: KeycloakId, connections: number, by: { key: string; requestId: string }): void {
+      revoked.inc({ cause: "operator" });
+      log.info("user revoked", { keycloakID: user, connections, ...by });
+    },
+    loggedOut({ issuer, user, session }: LogoutToken, connections: number, requestId: string): void {
+      revoked.inc({ cause: session === null ? "user_logout" : "session_logout" });
+      log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
+    },
+    /** How many revocations wait for the journal, whenever it refuses one; 0 when it has taken the last. */
+    revocationsUnsaved(unsaved: number): void {
+      if (unsaved > 0) log.error("revocations are not in the journal yet", { unsaved });
+      else log.info("revocations are in the journal");
+    },
+    revocationLost({ user, session }: Revoked): void {
+      log.error("revocation lost: the journal could not take it", { keycloakID: user, session });
+    },
+    keysFetched(realm: string, event: JwksEvent): void {
+      const { kind, ...fields } = event;
+      fetches.inc({ realm, result: kind === "jwks_fetched" ? "ok" : "failed" });
+      if (kind === "jwks_fetched") log.info("realm keys fetched", { realm, ...fields });
+      else log.warn("realm keys not fetched", { realm, ...fields });
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import type { Channel, KeycloakId } from "../model/names.ts";
+import type { ClosingCode, RefusalCode } from "../model/refusal.ts";
+import type { Log } from "./log.ts";
+import type { Metrics, SharedCounters } from "./metrics.ts";
+
+interface Who {
+  readonly user: KeycloakId;
+  readonly channel: Channel;
+}
+
+/** Pages that connect, are refused, and leave. */
+export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited }: SharedCounters) {
+  const recovered = metrics.counter("connections_recovered_total", "Connections that came back and missed nothing.");
+  const notRecovered = metrics.counter("connections_not_recovered_total", "Other connections, by cause.", "cause");
+  const replayed = metrics.counter("replayed_total", "Notifications replayed to recovered connections.");
+  const disconnects = metrics.counter("disconnects_total", "Ended connections by reason.", "reason");
+  const closings = metrics.counter("closings_total", "Connections that the service ended, by code.", "code");
+  const backlogCloses = metrics.counter(
+    "backlog_closes_total",
+    "Connections closed because they did not read.",
+    "transport",
+  );
+  const dropped = metrics.counter(
+    "client_events_dropped_total",
+    "Packets that clients sent although they only receive.",
+  );
+
+  return {
+    /** `cause`: why it was not recovered; undefined: it was, and `missed` notifications were replayed. */
+    connected({ channel }: Who, { cause, missed }: { cause: string | undefined; missed: number }): void {
+      if (cause === undefined) recovered.inc();
+      else notRecovered.inc({ cause });
+      replayed.inc(missed);
+      log.debug("connected", { channel, recovered: cause === undefined, cause });
+    },
+    disconnected({ channel }: Who, reason: string): void {
+      disconnects.inc({ reason });
+      log.debug("disconnected", { channel, reason });
+    },
+    refused(code: RefusalCode): void {
+      refusals.inc({ code });
+      log.info("connection refused", { code });
+    },
+    closing({ user, channel }: Who, code: ClosingCode): void {
+      closings.inc({ code });
+      log.info("connection closing", { code, keycloakID: user, channel });
+    },
+    /** A connection lagged further than `backlog_bytes`. */
+    overflowed: (transport: "polling" | "websocket"): void => backlogCloses.inc({ transport }),
+    /** A client sent an event, which nobody listens to. */
+    dropped: (): void => dropped.inc(),
+    /** A client sent more than it may: its connection is closed. */
+    sentTooMuch(limit: "max_client_messages" | "max_client_bytes"): void {
+      limited.inc({ limit });
+      log.info("a client sent too much", { limit });
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import type { Counter, Histogram } from "prom-client";
+import type { ProblemCode } from "../model/problem.ts";
+import type { Log } from "./log.ts";
+import type { Metrics, SharedCounters } from "./metrics.ts";
+
+/** HTTP requests, and the limits that they meet. */
+export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }: SharedCounters) {
+  const requests = metrics.counter("http_requests_total", "HTTP requests by route and status.", "route", "status");
+  const latency = metrics.histogram(
+    "http_request_duration_seconds",
+    "Time to answer an HTTP request, long polls excepted.",
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
+    "route",
+    "status",
+  );
+  // prom-client finds a series by hashing its labels, at each request: routes and statuses are few, so they are kept.
+  const known = new Map<string, Answers>();
+
+  function answersOf(route: string, status: number): Answers {
+    const name = `${status} ${route}`;
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const made: Answers = { count: requests.labels({ route, status }), latency: undefined };
+    known.set(name, made);
+    return made;
+  }
+
+  return {
+    /** `seconds` is undefined for requests that wait on purpose: long polls, and websockets. */
+    answered({ route, status, seconds }: { route: string; status: number; seconds: number | undefined }): void {
+      const answers = answersOf(route, status);
+      answers.count.inc();
+      if (seconds === undefined) return;
+      answers.latency ??= latency.labels({ route, status: String(status) });
+      answers.latency.observe(seconds);
+    },
+    refused(problem: { route: string; code: ProblemCode; requestId: string; address: string }): void {
+      refusals.inc({ code: problem.code });
+      // A line of its own: Keycloak sends a logout once, and one that is refused may be a session that lives on.
+      if (problem.route === "/backchannel-logout") log.warn("logout refused", problem);
+      else log.info("request refused", problem);
+    },
+    /** Something that was not foreseen: a bug. */
+    crashed: (error: unknown, requestId?: string): void => log.crash(error, { requestId }),
+    /** A limit was met, by the name of its setting. */
+    limited: (limit: string): void => limited.inc({ limit }),
+    undeclaredProxy(peer: string): void {
+      const reason = "it sends X-Forwarded-For: set trust_proxy_hops; until then limits per address are off for it";
+      log.warn("undeclared proxy", { peer, reason });
+    },
+  };
+}
+
+interface Answers {
+  readonly count: Counter.Internal;
+  latency: Histogram.Internal<string> | undefined;
+}
