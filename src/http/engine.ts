@@ -26,7 +26,7 @@ export type EngineRoute = (exchange: Exchange) => Promise<Response>;
 export function createEngineRoute(
   settings: EngineSettings,
   needs: {
-    readonly gateway: Pick<Gateway, "handle">;
+    readonly gateway: Pick<Gateway, "handle" | "polled">;
     readonly gate: Pick<Gate, "handshake">;
     readonly sessions: Pick<Sessions, "requireRoom">;
     readonly members: Pick<Members, "polling">;
@@ -54,10 +54,14 @@ export function createEngineRoute(
       throw new Problem("invalid_request", { detail });
     }
     // An empty `sid` is a handshake for the engine, too.
-    if (!query.get("sid")) requireRoom(exchange, upgrades);
+    const sid = query.get("sid") ?? "";
+    if (sid === "") requireRoom(exchange, upgrades);
     // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
     if (!upgrades) req.headers.delete("upgrade");
-    if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
+    if (req.method === "GET" && !upgrades) {
+      server.timeout(req, poll_seconds);
+      gateway.polled(sid, query.get("t") ?? "");
+    }
     const response = await (req.method === "POST" ? posted(exchange) : handled(req, exchange));
     return response.status < 400 ? response : refuse(response);
   };
