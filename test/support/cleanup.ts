@@ -4,6 +4,7 @@
  */
 import { afterAll, afterEach } from "bun:test";
 import { killChildren } from "./children.ts";
+import { closeBrowsers } from "./chromium.ts";
 import { closePages } from "./client.ts";
 import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
@@ -18,6 +19,7 @@ afterEach(closeRaws);
 afterEach(closeFrames);
 afterEach(killChildren);
 afterEach(closePages);
+afterEach(closeBrowsers);
 afterEach(unmount);
 afterEach(closeProxies);
 afterEach(stopServices);

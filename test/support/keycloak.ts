@@ -1,9 +1,9 @@
-import { describe, test } from "bun:test";
 import { copyFileSync, globSync, mkdirSync, symlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { folder } from "./folder.ts";
+import { describeWith } from "./parts.ts";
 
-const { KEYCLOAK_HOME, CI, PATH = "", JAVA_HOME } = process.env;
+const { KEYCLOAK_HOME, PATH = "", JAVA_HOME } = process.env;
 const realms = join(import.meta.dir, "../realms");
 
 /** What its start may take until it listens, on a machine that has much else to do: no test's clock runs for most of it. */
@@ -13,19 +13,16 @@ const listenWithin_ms = 110_000;
 
 export const administrator = { username: "admin", password: crypto.randomUUID() } as const;
 
-/** A group of tests that need a real Keycloak, which is about to listen. Skipped where there is none, but not in CI. */
+/** A group of tests that need a real Keycloak, which is about to listen. */
 export async function describeKeycloak(name: string, tests: () => void): Promise<void> {
   const isMissing = KEYCLOAK_HOME === undefined || KEYCLOAK_HOME === "";
-  if (isMissing && CI === "true") {
-    test(`${name}: there is a Keycloak to test with`, () => {
-      throw new Error("KEYCLOAK_HOME is not set: set it to what .ci/keycloak prints");
-    });
-    return;
-  }
-  if (isMissing) process.stderr.write(`skipped, ${name}: KEYCLOAK_HOME is not set to what .ci/keycloak prints\n`);
   // A failure is not kept: the tests begin anew.
-  else await beginKeycloak().catch(stopKeycloak);
-  describe.skipIf(isMissing)(name, tests);
+  if (!isMissing) await beginKeycloak().catch(stopKeycloak);
+  describeWith(
+    { missing: isMissing ? "KEYCLOAK_HOME is not set: set it to what .ci/keycloak prints" : undefined },
+    name,
+    tests,
+  );
 }
 
 interface Server {
