@@ -107,7 +107,14 @@ describe("an access token", () => {
       expiresAt_ms: clock.now() + 5 * minute_ms,
       session: expect.stringMatching("0f8a4a5c-session"),
       client: "msf-web",
-      roles: new Set(["offline_access", "dispatcher", "msf-web:viewer", "account:view-profile"]),
+      roles: {
+        realm: new Set(["offline_access", "dispatcher"]),
+        ofClient: new Map([
+          ["msf-web", new Set(["viewer"])],
+          ["account", new Set(["view-profile"])],
+          ["bare", new Set()],
+        ]),
+      },
     });
   });
 
@@ -115,7 +122,11 @@ describe("an access token", () => {
     const { keycloak, realm } = await setUp();
     const none = { realm_access: undefined, resource_access: undefined, sid: undefined, azp: undefined };
     const access = await keycloak.verify(await realm.mint(none));
-    expect(access).toMatchObject({ session: null, client: null, roles: new Set() });
+    expect(access).toMatchObject({
+      session: null,
+      client: null,
+      roles: { realm: new Set(), ofClient: new Map() },
+    });
   });
 
   test.each(["RS256", "PS256"])("may be signed with %s", async (alg) => {

@@ -4,6 +4,7 @@ import { KeycloakId, type Channels } from "../model/names.ts";
 import { Guess, Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { WsToken } from "../settings/credentials.ts";
+import type { Role } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Access } from "./access.ts";
 import { ruleIds } from "./grantors.ts";
@@ -75,7 +76,7 @@ export function createAuthorize(needs: {
     const rules = access.rulesOf(issuer);
     const met = rules && [...rules].filter(([, rule]) => meets(token, rule));
     if (met?.length === 0) {
-      throw new Problem("no_channel", { detail: token.roles.size === 0 ? details.no_roles : details.no_channel });
+      throw new Problem("no_channel", { detail: hasRoles(token) ? details.no_channel : details.no_roles });
     }
     events.authorized(`realm ${realm}`, user);
     return issue({
@@ -115,9 +116,16 @@ function invalid(Kind: typeof Problem, detail: string): Problem {
 }
 
 function meets(token: AccessToken, rule: ChannelRule): boolean {
-  const hasRole = rule.roles.length === 0 || rule.roles.some((role) => token.roles.has(role));
+  const { realm, ofClient } = token.roles;
+  const has = (role: Role) =>
+    typeof role === "string" ? realm.has(role) : ofClient.get(role.client)?.has(role.role) === true;
+  const hasRole = rule.roles.length === 0 || rule.roles.some(has);
   const fromClient = rule.clients.length === 0 || (token.client !== null && rule.clients.includes(token.client));
   return hasRole && fromClient;
+}
+
+function hasRoles({ roles }: AccessToken): boolean {
+  return roles.realm.size > 0 || roles.ofClient.values().some(({ size }) => size > 0);
 }
 
 function boundTo(query: URLSearchParams): KeycloakId | null {

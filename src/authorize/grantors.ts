@@ -4,6 +4,7 @@ import type { Admitted } from "../model/grant.ts";
 import { allows, type Channel, type Channels } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
 import { realmsOf } from "../settings/realms.ts";
+import { writtenRole } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Settings } from "../settings/schema.ts";
 
@@ -101,7 +102,8 @@ function ruleId(rule: ChannelRule): string | undefined {
   if (roles.length === 0 && clients.length === 0) return undefined;
   const before = made.get(rule);
   if (before !== undefined) return before;
-  const id = sha256(JSON.stringify([roles.toSorted(), clients.toSorted()]), "base64url").slice(0, 10);
+  const asked = [roles.map(writtenRole).toSorted(), clients.toSorted()];
+  const id = sha256(JSON.stringify(asked), "base64url").slice(0, 10);
   made.set(rule, id);
   return id;
 }
