@@ -139,6 +139,7 @@ export async function startService(
     held,
     revocations,
     revoker,
+    logout,
     realms,
     now,
   });
@@ -159,6 +160,7 @@ export async function startService(
       await drainPolling({ registry, members });
       const empty = server.stop(false);
       await router.end();
+      logout.stop();
       const isSaved = await revoker.stop();
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();

@@ -79,6 +79,7 @@ export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}):
   const verifyJwt = createJwtVerifier({ ...realm, jwks, now });
   const sort: Sort = {
     name: "access token",
+    purpose: "login",
     // RFC 8725 section 3.11: `application/` may be left out, and case does not count.
     typ: /^(application\/)?(at\+)?jwt$/i,
     audience: [realm.audience],

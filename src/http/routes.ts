@@ -50,7 +50,7 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): Record
     "/backchannel-logout": {
       async POST({ req, id, client }) {
         gate.logout(client());
-        await logout(await readForm(req, max_body_bytes), id);
+        await logout.take(await readForm(req, max_body_bytes), { client: client(), requestId: id });
         return respond(200, null, "");
       },
     },
