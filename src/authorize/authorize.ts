@@ -7,12 +7,12 @@ import type { WsToken } from "../settings/credentials.ts";
 import type { Role } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Access } from "./access.ts";
-import { ruleIds } from "./grantors.ts";
+import { ruleIds, type Grantor } from "./grantors.ts";
 import { TokenRefused } from "./jwt.ts";
 import type { AccessToken } from "./keycloak.ts";
 import type { Realms } from "./realms.ts";
 import type { Revocations } from "./revocations.ts";
-import type { Claims, Grant, Tokens } from "./tokens.ts";
+import type { Grant, Tokens } from "./tokens.ts";
 
 /** The answer of `GET /authorize`. */
 export interface Authorization {
@@ -28,6 +28,8 @@ export type Authorize = (secret: string | undefined, query: URLSearchParams) => 
 
 const details = {
   missing: "Send the header `Authorization: Bearer TOKEN`.",
+  websocket:
+    "This is a websocket token, which opens connections: send the WS token or the Keycloak access token that it was issued for.",
   unknown: "This is not a WS token of this service, or it has expired.",
   logged_out: "The user was logged out after this token was issued.",
   unbound: "Add ?keycloakID=… for the user whom the token is for.",
@@ -55,6 +57,8 @@ export function createAuthorize(needs: {
       gate.frontService(wsToken);
       return forFrontService(wsToken, boundTo(query));
     }
+    // Ours, and so no guess.
+    if (tokens.verify(secret) !== "forged") throw new Problem("token_invalid", { detail: details.websocket });
     // Anything that is not three dotted parts was meant to be a WS token.
     if (realms !== undefined && secret.split(".").length === 3) return forUser(await verified(realms, secret));
     if (wsToken === "expired") throw new Problem("token_invalid", { detail: details.unknown });
@@ -65,9 +69,9 @@ export function createAuthorize(needs: {
     if (user === null && access.bindsToUser(wsToken))
       throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
-    const via = access.idOf(`ws_token ${wsToken.sha256}`);
     events.authorized(`ws_token ${wsToken.name}`, user);
-    return issue({ user, channels: wsToken.channels, rules: [], session: null, via, notAfter_ms });
+    const grant = { user, channels: wsToken.channels, rules: [], session: null, notAfter_ms };
+    return issue(`ws_token ${wsToken.sha256}`, grant);
   }
 
   function forUser(token: AccessToken): Authorization {
@@ -79,19 +83,25 @@ export function createAuthorize(needs: {
       throw new Problem("no_channel", { detail: hasRoles(token) ? details.no_channel : details.no_roles });
     }
     events.authorized(`realm ${realm}`, user);
-    return issue({
-      user,
-      channels: met?.map(([channel]) => channel) ?? "*",
-      rules: ruleIds(met ?? []),
-      session,
-      via: access.idOf(`realm ${issuer}`),
-    });
+    const channels = met?.map(([channel]) => channel) ?? "*";
+    return issue(`realm ${issuer}`, { user, channels, rules: ruleIds(met ?? []), session });
   }
 
-  function issue(grant: Grant): Authorization {
-    const after_ms = grant.user === null ? undefined : revocations.deadUpTo_ms(grant.user);
-    const { token, claims } = tokens.issue({ ...grant, after_ms });
-    return answer(token, claims);
+  function issue(grantor: Grantor, grant: Omit<Grant, "via" | "selection" | "after_ms">): Authorization {
+    const { user, channels } = grant;
+    const { token, issuedAt_ms, expiresAt_ms } = tokens.issue({
+      ...grant,
+      via: access.idOf(grantor),
+      selection: channels === "*" ? undefined : () => access.select(grantor, channels),
+      after_ms: user === null ? undefined : revocations.deadUpTo_ms(user),
+    });
+    return {
+      token,
+      expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
+      expiresAt: new Date(expiresAt_ms).toISOString(),
+      keycloakID: user,
+      channels,
+    };
   }
 }
 
@@ -135,14 +145,4 @@ function boundTo(query: URLSearchParams): KeycloakId | null {
   if (values.length === 1 && user.success) return user.output;
   const message = user.success ? "given more than once" : user.issues[0].message;
   throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
-}
-
-function answer(token: string, { issuedAt_ms, expiresAt_ms, user, channels }: Claims): Authorization {
-  return {
-    token,
-    expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
-    expiresAt: new Date(expiresAt_ms).toISOString(),
-    keycloakID: user,
-    channels,
-  };
 }

@@ -23,9 +23,13 @@ const ChannelRule = v.pipe(
 );
 export type ChannelRule = v.InferOutput<typeof ChannelRule>;
 
+const mostChannels = 10_000;
+
 export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(isTable, "must be tables such as [channels.msf]"),
   v.check((tables) => Object.keys(tables).length > 0, "must name a channel, or be left out"),
+  // A websocket token has a bit for each of them.
+  v.check((tables) => Object.keys(tables).length <= mostChannels, `must name at most ${mostChannels} channels`),
   v.transform((tables) => new Map(Object.entries(tables))),
   v.map(v.pipe(v.string(), v.regex(namePattern, `must have ${nameRule}`), Channel), ChannelRule),
 );
