@@ -503,13 +503,15 @@ describe("unknown key ids", () => {
   test("make three fetches, and then one in 10 seconds, however many come", async () => {
     const { keycloak, realm, clock } = await setUp();
     await keycloak.start();
-    const flood = await Promise.all(Array.from({ length: 100 }, () => newKeyId(realm)));
+    const flood = () => Promise.all(Array.from({ length: 100 }, () => newKeyId(realm)));
+    const refuseAll = async (tokens: readonly string[]) =>
+      Promise.all(tokens.map((token) => expectRefusal(keycloak, token, /no such key/)));
     for (const fetches of [2, 3, 4]) {
-      await Promise.all(flood.map((token) => expectRefusal(keycloak, token, /no such key/)));
+      await refuseAll(await flood());
       expect(realm.requests).toEqual({ discovery: fetches, keys: fetches });
     }
     const waitAll = async (seconds: string) => {
-      for (const token of flood) {
+      for (const token of await flood()) {
         const { code, extras } = await problemOf(keycloak, token);
         expect([code, extras.headers]).toEqual(["unavailable", { "Retry-After": seconds }]);
       }
@@ -519,9 +521,23 @@ describe("unknown key ids", () => {
     await waitAll("1");
     expect(realm.requests.keys).toBe(4);
     clock.move(1);
-    await Promise.all(flood.map((token) => expectRefusal(keycloak, token, /no such key/)));
+    await refuseAll(await flood());
     expect(realm.requests.keys).toBe(5);
     expect((await keycloak.verify(await realm.mint())).client).toBe("msf-web");
+  });
+
+  test("that were looked for make no second fetch within 10 seconds", async () => {
+    const { keycloak, realm, clock } = await setUp();
+    await keycloak.start();
+    const token = await newKeyId(realm);
+    const refuse = () => expectRefusal(keycloak, token, /no such key/);
+    for (let i = 0; i < 10; i++) await refuse();
+    clock.move(9_999);
+    await refuse();
+    expect(realm.requests.keys).toBe(2);
+    clock.move(1);
+    await refuse();
+    expect(realm.requests.keys).toBe(3);
   });
 
   test("are our fault while the realm is down: 503, with no more fetches than the retries", async () => {

@@ -45,6 +45,9 @@ const fresh_ms = 10 * 60_000;
 const usable_ms = 24 * 60 * 60_000;
 /** How often a realm is asked for keys that are not known, for each purpose. */
 const lookups = { rate_per_second: 0.1, burst: 3 } as const;
+/** So long a key that the realm did not have is not asked for again by access tokens: a page with an old one asks often. */
+const absent_ms = 10_000;
+const mostAbsent = 1000;
 const firstRetry_ms = 1_000;
 const longestRetry_ms = 60_000;
 /** When to ask again while the realm cannot be reached: nobody knows. */
@@ -65,12 +68,15 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
   let pending: Promise<void> | undefined;
   /** How many fetches have begun. */
   let begun = 0;
+  /** When which keys were looked for in vain, in order. */
+  const absent = new Map<string, number>();
   let due_ms = -Infinity;
   let cancelTimer: (() => void) | undefined;
 
   async function find(kid: string, purpose: Purpose): Promise<Found> {
     const known = foundIn(kid);
     if (known !== undefined) return known;
+    if (purpose === "login" && !isFailing() && wasAbsent(kid)) return { kind: "unknown" };
     const before = begun;
     // What arrives in one turn of the event loop shares one fetch.
     await Promise.resolve();
@@ -82,14 +88,27 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     const known = foundIn(kid);
     if (known !== undefined) return known;
     if (pending === undefined) {
-      if (begun > before && !isFailing())
-        return usable()?.unusable.has(kid) === true ? { kind: "unusable" } : { kind: "unknown" };
+      if (begun > before && !isFailing()) return notFound(kid);
       const wait_seconds = untilNextFetch_seconds(purpose);
       if (wait_seconds > 0) return { kind: "later", wait_seconds };
       void refresh();
     }
     await pending;
     return lookFor(kid, purpose, before);
+  }
+
+  function notFound(kid: string): Found {
+    if (usable()?.unusable.has(kid) === true) return { kind: "unusable" };
+    absent.delete(kid);
+    absent.set(kid, now());
+    const [oldest] = absent.keys();
+    if (absent.size > mostAbsent && oldest !== undefined) absent.delete(oldest);
+    return { kind: "unknown" };
+  }
+
+  function wasAbsent(kid: string): boolean {
+    const age_ms = now() - (absent.get(kid) ?? -Infinity);
+    return age_ms >= 0 && age_ms < absent_ms;
   }
 
   function foundIn(kid: string): Found | undefined {
