@@ -45,7 +45,9 @@ export function createDelivery(needs: {
 
   function revoke(revoked: Revoked, at_ms: number): number {
     revocations.add(revoked, at_ms);
-    return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
+    if (revoked.user !== undefined) return end(registry.ofUser(revoked.user));
+    const unlinked = revoked.unlinked === undefined ? [] : registry.ofUser(revoked.unlinked.user);
+    return end(new Set([...registry.ofSession(revoked.session), ...unlinked]));
   }
 
   function end(candidates: Iterable<Connection>): number {

@@ -112,7 +112,7 @@ export async function startService(
     now,
   });
   const revoker = createRevoker({ delivery, journal, events: events.access, now });
-  const logout = createLogout({ realms, revoker, events: events.access, now });
+  const logout = createLogout(settings, { realms, revoker, events: events.access, now });
   const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
   const cors = createCors(settings);
   const routes = createRoutes(settings, {

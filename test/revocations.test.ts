@@ -26,7 +26,7 @@ describe("revocations", () => {
     // An older one that comes late takes nothing back.
     revocations.add({ user: alice, before_ms: 100 }, now());
     expect(revocations.isRevoked(issued(500))).toBe(true);
-    expect(revocations.deadUpTo_ms(alice)).toBe(500);
+    expect(revocations.deadUpTo_ms(alice, null)).toBe(500);
   });
 
   test("of a session kill all that came of it, whenever", () => {

@@ -69,6 +69,8 @@ export function createAccess(
     };
   }
 
+  const isRevoked = (admitted: Admitted): boolean =>
+    revocations.isRevoked(admitted) || revocations.isEndedUnlinked(admitted);
   const knows = (channel: Channel): boolean => current.channels?.has(channel) ?? true;
 
   return {
@@ -81,9 +83,9 @@ export function createAccess(
     idOf: (grantor) => current.grantors.idOf(grantor),
     select: (grantor, channels) => current.grantors.select(grantor, channels),
     ruleFor: (claims, channel) => (knows(channel) ? current.grantors.ruleFor(claims, channel) : "channel_forbidden"),
-    objectionTo: (admitted) => (revocations.isRevoked(admitted) ? "revoked" : current.grantors.objection(admitted)),
+    objectionTo: (admitted) => (isRevoked(admitted) ? "revoked" : current.grantors.objection(admitted)),
     endingOf(admitted) {
-      if (revocations.isRevoked(admitted) || !knows(admitted.channel)) return "revoked";
+      if (isRevoked(admitted) || !knows(admitted.channel)) return "revoked";
       const code = current.grantors.objection(admitted);
       if (code === undefined) return undefined;
       // A page that comes back with a new token may be granted it again; for the others there is nothing to come back for.

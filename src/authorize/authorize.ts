@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { Gate } from "../limits/gate.ts";
-import { KeycloakId, type Channels } from "../model/names.ts";
+import { KeycloakId, SessionId, type Channels } from "../model/names.ts";
 import { Guess, Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { WsToken } from "../settings/credentials.ts";
@@ -65,12 +65,12 @@ export function createAuthorize(needs: {
     throw new Guess("token_invalid", { detail: details.unknown });
   };
 
-  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Authorization {
+  function forFrontService(wsToken: WsToken, { user, session }: Bond): Authorization {
     if (user === null && access.bindsToUser(wsToken))
       throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
     events.authorized(`ws_token ${wsToken.name}`, user);
-    const grant = { user, channels: wsToken.channels, rules: [], session: null, notAfter_ms };
+    const grant = { user, channels: wsToken.channels, rules: [], session, notAfter_ms };
     return issue(`ws_token ${wsToken.sha256}`, grant);
   }
 
@@ -93,7 +93,7 @@ export function createAuthorize(needs: {
       ...grant,
       via: access.idOf(grantor),
       selection: channels === "*" ? undefined : () => access.select(grantor, channels),
-      after_ms: user === null ? undefined : revocations.deadUpTo_ms(user),
+      after_ms: user === null ? undefined : revocations.deadUpTo_ms(user, grant.session),
     });
     return {
       token,
@@ -138,11 +138,24 @@ function hasRoles({ roles }: AccessToken): boolean {
   return roles.realm.size > 0 || roles.ofClient.values().some(({ size }) => size > 0);
 }
 
-function boundTo(query: URLSearchParams): KeycloakId | null {
-  const values = query.getAll("keycloakID");
+/** Whom a front service asks a token for. */
+interface Bond {
+  readonly user: KeycloakId | null;
+  readonly session: SessionId | null;
+}
+
+function boundTo(query: URLSearchParams): Bond {
+  const user = parameter(query, "keycloakID", KeycloakId);
+  const session = parameter(query, "sid", SessionId);
+  if (session === null || user !== null) return { user, session };
+  throw new Problem("invalid_request", { errors: [{ path: "sid", message: "needs the keycloakID of its user" }] });
+}
+
+function parameter<T>(query: URLSearchParams, path: string, schema: v.GenericSchema<string, T>): T | null {
+  const values = query.getAll(path);
   if (values.length === 0) return null;
-  const user = v.safeParse(KeycloakId, values[0]);
-  if (values.length === 1 && user.success) return user.output;
-  const message = user.success ? "given more than once" : user.issues[0].message;
-  throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
+  const value = v.safeParse(schema, values[0]);
+  if (values.length === 1 && value.success) return value.output;
+  const message = value.success ? "given more than once" : value.issues[0].message;
+  throw new Problem("invalid_request", { errors: [{ path, message }] });
 }

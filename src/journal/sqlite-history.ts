@@ -21,9 +21,10 @@ const StoredTarget: v.GenericSchema<unknown, Target> = v.union([
   v.object({ users: v.array(KeycloakId), channels: v.optional(v.array(Channel)) }),
   v.object({ channels: v.array(Channel) }),
 ]);
+const StoredUpTo = v.object({ user: KeycloakId, before_ms: v.number() });
 const StoredRevocation: v.GenericSchema<unknown, Revoked> = v.union([
-  v.object({ session: SessionId }),
-  v.object({ user: KeycloakId, before_ms: v.number() }),
+  v.object({ session: SessionId, unlinked: v.exactOptional(StoredUpTo) }),
+  StoredUpTo,
 ]);
 
 /**

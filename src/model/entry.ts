@@ -24,13 +24,20 @@ export interface Notification {
   readonly ttl_seconds: number;
 }
 
+/** All that was issued to a user up to a time. */
+export interface UpTo {
+  readonly user: KeycloakId;
+  readonly before_ms: number;
+}
+
 /**
  * What is dead: all that was issued to a user up to a time; or all that came of one Keycloak session, whenever, because a
- * session that has ended does not come back.
+ * session that has ended does not come back. `unlinked`: with the session, the user's websocket tokens that are of no session;
+ * in one entry, so that a crash does not part them.
  */
 export type Revoked =
-  | { readonly user: KeycloakId; readonly before_ms: number; readonly session?: undefined }
-  | { readonly session: SessionId; readonly user?: undefined };
+  | (UpTo & { readonly session?: undefined; readonly unlinked?: undefined })
+  | { readonly session: SessionId; readonly user?: undefined; readonly unlinked?: UpTo | undefined };
 
 /** One entry, seen by every node. */
 export type Revocation = { readonly kind: "revocation" } & Revoked;

@@ -6,6 +6,7 @@ import type { Revoked } from "../model/entry.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { Revoker } from "./revoke.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
 
@@ -38,15 +39,19 @@ export interface Logout {
 
 /**
  * `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0). A `sid` ends that Keycloak session; without one, `sub`
- * ends all of the user's.
+ * ends all of the user's. With both, the user's websocket tokens of no session end as well (`logout_ends_unlinked`): a front
+ * service asked for them, and did not say for which.
  */
-export function createLogout(needs: {
-  readonly realms: Realms | undefined;
-  readonly revoker: Pick<Revoker, "revoke">;
-  readonly events: Pick<Events["access"], "loggedOut" | "logoutRefused" | "logoutLost">;
-  readonly now: () => number;
-  readonly retry_ms?: number;
-}): Logout {
+export function createLogout(
+  { logout_ends_unlinked }: Pick<Settings, "logout_ends_unlinked">,
+  needs: {
+    readonly realms: Realms | undefined;
+    readonly revoker: Pick<Revoker, "revoke">;
+    readonly events: Pick<Events["access"], "loggedOut" | "logoutRefused" | "logoutLost">;
+    readonly now: () => number;
+    readonly retry_ms?: number;
+  },
+): Logout {
   const { realms, revoker, events, now, retry_ms = 2000 } = needs;
   /** Those that were taken, in order: a repeated one must not end what the user has opened since. */
   const taken = new Map<string, number>();
@@ -120,10 +125,11 @@ export function createLogout(needs: {
   }
 
   function revokedBy({ user, session, issuedAt_ms }: LogoutToken, at_ms: number): Revoked {
-    if (session !== null) return { session };
-    if (user === null) throw new Error("a logout token has a user or a session");
     // The later one, whichever clock is ahead: what the realm issued before the logout must not pass for newer.
-    return { user, before_ms: Math.max(at_ms, issuedAt_ms) };
+    const upTo = user === null ? undefined : { user, before_ms: Math.max(at_ms, issuedAt_ms) };
+    if (session !== null) return { session, ...(logout_ends_unlinked && upTo && { unlinked: upTo }) };
+    if (upTo === undefined) throw new Error("a logout token has a user or a session");
+    return upTo;
   }
 
   return {

@@ -43,6 +43,11 @@ export const Settings = v.pipe(
       public: true,
     }),
     keycloak,
+    logout_ends_unlinked: setting(flag, true, {
+      description:
+        "a logout with sid and sub also ends that user's websocket tokens without a session; sid alone cannot",
+      public: true,
+    }),
     channels: optional(ChannelRules, {
       description: "[channels.NAME]: roles and clients that may use the channel; none: every user may use any channel",
       public: true,

@@ -20,7 +20,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   authorize: ["model", "settings", "observe", "limits"],
   connections: ["model", "settings", "observe", "limits", "journal", "authorize"],
   delivery: ["model", "journal", "authorize", "connections"],
-  revocations: ["model", "observe", "limits", "journal", "authorize", "delivery"],
+  revocations: ["model", "settings", "observe", "limits", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
   gauges: ["observe", "journal", "authorize", "connections", "revocations"],
   http: ["model", "settings", "observe", "limits", "journal", "authorize", "connections", "revocations", "notify"],
