@@ -106,7 +106,8 @@ export function createJwtVerifier({
 }): (token: Unverified, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
     const kid = keyIdOf(token, sort);
-    if (!jwks.has(kid)) refuseHopeless(token, sort, at_ms);
+    // While there are no keys at all, every token waits for them alike.
+    if (jwks.fetchedAt_ms() !== undefined && !jwks.has(kid)) refuseHopeless(token, sort, at_ms);
     return tryKeys(keysIn(await jwks.find(kid, sort.purpose)), token, { sort, at_ms });
   };
 
