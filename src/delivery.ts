@@ -49,7 +49,9 @@ export function createDelivery(needs: {
 
   function revoke(revoked: Revoked, at: RevokedAt): number {
     revocations.add(revoked, at);
-    return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
+    if (revoked.user !== undefined) return end(registry.ofUser(revoked.user));
+    const unlinked = revoked.unlinked === undefined ? [] : registry.ofUser(revoked.unlinked);
+    return end(new Set([...registry.ofSession(revoked.session), ...unlinked]));
   }
 
   function end(candidates: Iterable<Connection>): number {
