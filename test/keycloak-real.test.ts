@@ -376,7 +376,7 @@ await describeKeycloak("a real Keycloak", () => {
       await expectStaysAway(page);
       const fresh = await login("alice", "msf-web");
       expect((await ask(url, fresh.access)).status).toBe(200);
-    }, 60_000);
+    });
 
     test("outlive Keycloak: who is logged in authorizes and connects while it is away", async () => {
       const { url, said } = await serve();

@@ -138,21 +138,6 @@ describe("over a restart", () => {
     for (const { token } of ended) await expectRefused(second.url, token);
     for (const { token } of [other, newer]) await connected(second.url, user, "msf", { token });
   });
-
-  test("a row of an earlier version ends its session, and nothing else", async () => {
-    const path = join(folder(), "journal.db");
-    const { url, realm, settings, stop } = await setUp({ AMPER_JOURNAL: `sqlite:${path}` });
-    const [tied, untied] = [await authorize(url, `${own}&sid=${session}`), await authorize(url, own)];
-    await logOut(url, realm);
-    await stop();
-    const db = new Database(path);
-    const { changes } = db.run("UPDATE entries SET body = ? WHERE kind = 'revocation'", [JSON.stringify({ session })]);
-    db.close();
-    expect(changes).toBe(1);
-    const again = await start(settings);
-    await expectRefused(again.url, tied.token);
-    await connected(again.url, user, "msf", { token: untied.token });
-  });
 });
 
 test("a sid without a keycloakID, one that is none, or two of them are 400", async () => {
