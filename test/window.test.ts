@@ -39,11 +39,16 @@ function at(epoch: string, sequence: number): Cursor {
   return cursorAt(epoch, sequence);
 }
 
-/** What an entry counts, found by asking: what a window takes into account is its own affair. */
-function sizeOf(entry: Entry): number {
+/** What entries count together, found by asking: what a window takes into account is its own affair. */
+function sizeOf(...entries: readonly Entry[]): number {
   const scale = windowOf([["e1", 1]]);
-  scale.add(entry);
+  for (const entry of entries) scale.add(entry);
   return scale.bytes;
+}
+
+/** What so many of one kind count. */
+function sizeOfAll(count: number, draft: Draft): number {
+  return sizeOf(...Array.from({ length: count }, (_, i) => entryOf(draft, i + 1)));
 }
 
 function sequencesOf(found: readonly NotificationEntry[] | string): readonly number[] | string {
@@ -116,7 +121,7 @@ describe("a cursor", () => {
   });
 
   test("just at the edge of what was trimmed is good; one before it is located, and gone", () => {
-    const window = windowOf([["e1", 1]], { bytes: 3 * sizeOf(entryOf(notification("x"), 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(3, notification("x")) });
     addAll(window, 1, 5);
     expect(window.trimmedTo).toBe(2);
     expect(sequencesOf(window.since(2, alice, msf, noLimit))).toEqual([3, 4, 5]);
@@ -200,7 +205,7 @@ describe("a replay", () => {
   });
 
   test("is not changed by what comes or goes after it was asked for", () => {
-    const window = windowOf([["e1", 1]], { bytes: 3 * sizeOf(entryOf(notification("x"), 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(3, notification("x")) });
     addAll(window, 1, 3);
     const before = window.since(0, alice, msf, noLimit);
     addAll(window, 4, 20);
@@ -271,7 +276,7 @@ describe("a replay", () => {
 describe("the window", () => {
   test("drops the oldest when it has too many bytes, and as few as need be", () => {
     const draft = notification("x".repeat(500), { users: [alice, bob], channels: [msf] });
-    const window = windowOf([["e1", 1]], { bytes: 10 * sizeOf(entryOf(draft, 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(10, draft) });
     addAll(window, 1, 10, draft);
     expect(window).toMatchObject({ entries: 10, trimmedTo: 0 });
     addAll(window, 11, 11, draft);
@@ -355,7 +360,7 @@ class Naive implements Life {
   }
 
   bytes(): number {
-    return this.kept().reduce((sum, entry) => sum + sizeOf(entry), 0);
+    return sizeOf(...this.kept());
   }
 
   trim(): void {
