@@ -13,10 +13,10 @@ export interface Fanout {
   /** The server whose websockets are written to. Before the first notification. */
   attach(server: Pick<Bun.Server<unknown>, "publish">): void;
   /**
-   * Writes older notifications to a connection, in order, and lets it join: from here on it gets all that is for it. One step,
-   * so that nothing is missed or repeated between the two.
+   * Writes older notifications to a connection, in order, tells it the head if there is one to tell, and lets it join: from
+   * here on it gets all that is for it. One step, so that nothing is missed or repeated between the two.
    */
-  admit(connection: Connection, older: readonly NotificationEntry[]): void;
+  admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void;
   /** Hands a notification to every connection that it is for, and counts them, in one step. */
   deliver(entry: NotificationEntry): Outcome;
   /** Whom a notification would reach. */
@@ -41,11 +41,12 @@ export function createFanout(
 ): Fanout {
   let server: Parameters<Fanout["attach"]>[0] | undefined;
 
-  function admit(connection: Connection, older: readonly NotificationEntry[]): void {
+  function admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void {
     for (const entry of older) {
       write(connection, frameOf(entry));
       watchHeld(connection, entry);
     }
+    if (head !== undefined) write(connection, headFrameOf(head));
     members.join(connection);
     checkBacklog(connection);
   }
@@ -104,7 +105,7 @@ export function createFanout(
   }
 
   function announce(head: Cursor): void {
-    const frame = `42["cursor","${head}"]`;
+    const frame = headFrameOf(head);
     for (const [channel] of registry.channels()) toChannel(channel, frame);
   }
 
@@ -137,4 +138,8 @@ export function createFanout(
 /** A Socket.IO EVENT in an Engine.IO message. The cursor is its last argument: what a stock client sends back as its offset. */
 function frameOf({ json, cursor }: NotificationEntry): string {
   return `42["notification",${json},"${cursor}"]`;
+}
+
+function headFrameOf(head: Cursor): string {
+  return `42["cursor","${head}"]`;
 }
