@@ -15,6 +15,7 @@ import {
   type Opened,
 } from "./support/raw.ts";
 import { authorize, notify } from "./support/client.ts";
+import { rawFrames } from "./support/frames.ts";
 import { expectProblem } from "./support/problem.ts";
 import { start } from "./support/service.ts";
 
@@ -22,7 +23,9 @@ import { start } from "./support/service.ts";
 
 const interval_ms = 300;
 const timeout_ms = 200;
-const quick = { AMPER_PING_INTERVAL_MS: `${interval_ms}`, AMPER_PING_TIMEOUT_MS: `${timeout_ms}` };
+/** Heartbeats soon, and all the time to answer them. */
+const beating = { AMPER_PING_INTERVAL_MS: `${interval_ms}` };
+const quick = { ...beating, AMPER_PING_TIMEOUT_MS: `${timeout_ms}` };
 /** Timers may fire a moment early by another clock. */
 const early_ms = 20;
 const limits = { pingInterval: interval_ms, pingTimeout: timeout_ms, maxPayload: 1_000_000 };
@@ -154,12 +157,13 @@ describe("the handshake", () => {
 describe("the heartbeat", () => {
   for (const [name, opened] of Object.entries(raws)) {
     test(`comes every pingInterval, and its answer keeps the session, ${name}`, async () => {
-      const { url } = await start(quick);
+      const { url } = await start(beating);
+      let before_ms = performance.now();
       const raw = await opened(url);
       for (let round = 1; round <= 3; round++) {
-        const asked_ms = performance.now();
         expect(await raw.next()).toBe("2");
-        expect(performance.now() - asked_ms).toBeGreaterThan(interval_ms - early_ms);
+        expect(performance.now() - before_ms).toBeGreaterThan(interval_ms - early_ms);
+        before_ms = performance.now();
         await raw.send("3");
       }
       expect(await metric(url, "amper_sessions")).toBe(1);
@@ -167,13 +171,11 @@ describe("the heartbeat", () => {
 
     test(`that is not answered within pingTimeout ends the session, ${name}`, async () => {
       const { url } = await start(quick);
+      const before_ms = performance.now();
       const raw = await opened(url);
       expect(await raw.next()).toBe("2");
-      const asked_ms = performance.now();
       expect(await raw.ended()).toEqual([]);
-      const taken_ms = performance.now() - asked_ms;
-      expect(taken_ms).toBeGreaterThan(timeout_ms - early_ms);
-      expect(taken_ms).toBeLessThan(timeout_ms + 1000);
+      expect(performance.now() - before_ms).toBeGreaterThan(interval_ms + timeout_ms - early_ms);
       await noSessions(url);
       await expectProblem(await fetch(engineUrl(url, "polling", raw.sid)), "invalid_request");
     });
@@ -416,22 +418,21 @@ describe("a client that talks", () => {
 
   test("cannot make us keep a message that it never ends", async () => {
     const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
-    const headers = Object.entries(upgradeHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
-    const upgrade = `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n${headers.join("")}\r\n`;
-    const parts = [frame(1, "4".repeat(900), { fin: false }), frame(0, "4".repeat(900), { fin: false })];
-    const begin = Buffer.concat([Buffer.from(upgrade), ...parts]);
-    const closed = async (...sent: Uint8Array[]) =>
-      (await talk(url, Buffer.concat([begin, ...sent]), { enough: Infinity })).closed;
-    expect(await talk(url, begin, { enough: Infinity, silence_ms: 300 })).toMatchObject({ closed: false });
-    expect(await closed(frame(0, "4".repeat(300), { fin: false }))).toBe(true);
-    expect(await closed(frame(0, "4", { declared: 2001 }))).toBe(true);
+    for (const last of [frame(0, "4".repeat(300), { fin: false }), frame(0, "4", { declared: 2001 })]) {
+      const ws = await rawFrames(url);
+      ws.send(frame(1, "4".repeat(900), { fin: false }), frame(0, "4".repeat(900), { fin: false }), frame(9, "ping"));
+      // It is still open: this much may be kept.
+      expect(await ws.next()).toMatchObject({ opcode: 10 });
+      ws.send(last);
+      expect((await ws.rest()).map(({ code }) => code)).toEqual([1009]);
+    }
     await noSessions(url);
   });
 });
 
 describe("an upgrade", () => {
   test("answers the probe, ends the poll that waits with a noop, and moves the session", async () => {
-    const { url } = await start(quick);
+    const { url } = await start(beating);
     const { polling, ws } = await upgraded(url);
     expect(await ws.next()).toBe("2");
     await ws.send("3", await connectPacket(url));
@@ -526,7 +527,7 @@ describe("an upgrade", () => {
   });
 
   test("that is probed twice and given up leaves no timer behind that goes on writing noops", async () => {
-    const { url } = await start(quick);
+    const { url } = await start(beating);
     const { polling, ws } = await probed(url);
     await ws.send("2probe");
     ws.close();

@@ -1,13 +1,12 @@
 import { afterEach, expect, test } from "bun:test";
 import { createPublicKey, KeyObject, sign as signWith, verify as verifyWith } from "node:crypto";
-import { binary } from "./support/binary.ts";
 import { encode, mutateDraft, type Draft, type Sent } from "./support/fuzz-request.ts";
-import { addressOf, flawOf, fuzz, limit_ms, secret, target } from "./support/fuzz.ts";
+import { addressOf, flawOf, fuzz, secret, target } from "./support/fuzz.ts";
 import { base64url, jwtOf, mutateJwt, oddSignedJwt, type JwtParts, type Sign } from "./support/fuzz-jwt.ts";
 import * as mutations from "./support/mutations.ts";
 import { below, chance, membersOf, mutateText, objectOf, times } from "./support/mutations.ts";
 import { pick, type Random } from "./support/random.ts";
-import { talk } from "./support/raw.ts";
+import { handled, talk } from "./support/raw.ts";
 import { claimsOf, startRealm, user } from "./support/realm.ts";
 import { apiKey, wsToken } from "./support/service.ts";
 
@@ -15,9 +14,6 @@ import { apiKey, wsToken } from "./support/service.ts";
  * Whatever is sent to where strangers may send, the executable answers it with a problem that is documented, serves nobody who
  * has no right to it, and goes on as before. SEED repeats a round, FUZZ_ROUNDS makes more of them.
  */
-
-// Building takes longer than a test may.
-await binary();
 
 const cleanups: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -45,8 +41,8 @@ async function storm({ path, draft, mutateBody, isEntitled, env }: Endpoint, cas
   }
 
   async function run(sent: Sent, i: number): Promise<string | null> {
-    const patience = sent.isFramed ? {} : { silence_ms: 60 };
-    const { answers, text } = await talk(url, sent.bytes, { from: addressOf(i), ...patience });
+    const leave = sent.isFramed ? {} : { leaveAfter: () => handled(url) };
+    const { answers, text } = await talk(url, sent.bytes, { from: addressOf(i), ...leave });
     for (const answer of answers) {
       statuses.add(answer.status);
       const flaw = flawOf(answer, sent.text.startsWith("HEAD "));
@@ -155,73 +151,65 @@ async function realmOf() {
   return { env: { AMPER_KEYCLOAK_ISSUER: realm.issuer }, valid, odd, hasSigned };
 }
 
-test("notifications, and what is none", () => storm(notifications, 2000), limit_ms);
+test("notifications, and what is none", () => storm(notifications, 2000));
 
-test(
-  "authorizations, and what is none",
-  async () => {
-    const { env, valid, odd, hasSigned } = await realmOf();
-    await storm(
-      {
-        env,
-        path: "/authorize",
-        isEntitled: (text) => text.includes(wsToken) || hasSigned(text),
-        draft(random) {
-          // A bearer token is a line of its own: nothing in an odd one may end it.
-          const token = chance(random, 0.4) ? odd(random, "access").replaceAll(/[\r\n\0]/g, "") : undefined;
-          const bound = `keycloakID=${encodeURIComponent(pick(random, users))}`;
-          return {
-            method: "GET",
-            path: "/authorize",
-            query: pick(random, ["", bound]),
-            headers: [["Authorization", `Bearer ${token ?? pick(random, [wsToken, valid.access()])}`]],
-            body: "",
-            ...(token !== undefined && { isOdd: true }),
-          };
-        },
-        mutateBody: (random) => mutations.oddJson(random),
+test("authorizations, and what is none", async () => {
+  const { env, valid, odd, hasSigned } = await realmOf();
+  await storm(
+    {
+      env,
+      path: "/authorize",
+      isEntitled: (text) => text.includes(wsToken) || hasSigned(text),
+      draft(random) {
+        // A bearer token is a line of its own: nothing in an odd one may end it.
+        const token = chance(random, 0.4) ? odd(random, "access").replaceAll(/[\r\n\0]/g, "") : undefined;
+        const bound = `keycloakID=${encodeURIComponent(pick(random, users))}`;
+        return {
+          method: "GET",
+          path: "/authorize",
+          query: pick(random, ["", bound]),
+          headers: [["Authorization", `Bearer ${token ?? pick(random, [wsToken, valid.access()])}`]],
+          body: "",
+          ...(token !== undefined && { isOdd: true }),
+        };
       },
-      2000,
-    );
-  },
-  limit_ms,
-);
+      mutateBody: (random) => mutations.oddJson(random),
+    },
+    2000,
+  );
+});
 
-test(
-  "back-channel logouts, and what is none",
-  async () => {
-    const { env, valid, odd, hasSigned } = await realmOf();
-    const formOf = (token: string) => `logout_token=${encodeURIComponent(token)}`;
-    await storm(
-      {
-        env,
+test("back-channel logouts, and what is none", async () => {
+  const { env, valid, odd, hasSigned } = await realmOf();
+  const formOf = (token: string) => `logout_token=${encodeURIComponent(token)}`;
+  await storm(
+    {
+      env,
+      path: "/backchannel-logout",
+      isEntitled: (text) => hasSigned(decodeForm(text)),
+      draft: (random) => ({
+        method: "POST",
         path: "/backchannel-logout",
-        isEntitled: (text) => hasSigned(decodeForm(text)),
-        draft: (random) => ({
-          method: "POST",
-          path: "/backchannel-logout",
-          query: "",
-          headers: [["Content-Type", "application/x-www-form-urlencoded"]],
-          body: formOf(valid.logout(random)),
-        }),
-        mutateBody: (random, body) =>
-          pick<() => string>(random, [
-            ...times(8, () => () => formOf(odd(random, "logout").toWellFormed())),
-            () => `${body}&${formOf(odd(random, "logout").toWellFormed())}`,
-            () => `${body}&${pick(random, ["a=b", "=", "%", "logout_token", "logout_token[]=x", "\u0000=\u0000"])}`,
-            () => body.replace("logout_token", () => mutateText(random, "logout_token")),
-            () => body.replaceAll(".", () => pick(random, ["%2e", "%2E", "%", "%u002e", "+", "%252e"])),
-            () => JSON.stringify({ logout_token: valid.logout(random) }),
-            () => `logout_token=${"x".repeat(below(random, 100_000))}`,
-            () => "a=1&".repeat(below(random, 20_000)),
-            () => mutateText(random, body),
-          ])(),
-      },
-      2000,
-    );
-  },
-  limit_ms,
-);
+        query: "",
+        headers: [["Content-Type", "application/x-www-form-urlencoded"]],
+        body: formOf(valid.logout(random)),
+      }),
+      mutateBody: (random, body) =>
+        pick<() => string>(random, [
+          ...times(8, () => () => formOf(odd(random, "logout").toWellFormed())),
+          () => `${body}&${formOf(odd(random, "logout").toWellFormed())}`,
+          () => `${body}&${pick(random, ["a=b", "=", "%", "logout_token", "logout_token[]=x", "\u0000=\u0000"])}`,
+          () => body.replace("logout_token", () => mutateText(random, "logout_token")),
+          () => body.replaceAll(".", () => pick(random, ["%2e", "%2E", "%", "%u002e", "+", "%252e"])),
+          () => JSON.stringify({ logout_token: valid.logout(random) }),
+          () => `logout_token=${"x".repeat(below(random, 100_000))}`,
+          () => "a=1&".repeat(below(random, 20_000)),
+          () => mutateText(random, body),
+        ])(),
+    },
+    2000,
+  );
+});
 
 /** Without white space, which does no harm in a signature, and is none of what was signed. */
 function decodeForm(text: string): string {

@@ -1,7 +1,5 @@
 import { Database } from "bun:sqlite";
-import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
 import { cursorAt, type Cursor } from "../src/model/cursor.ts";
@@ -11,14 +9,12 @@ import { createIdempotency, fingerprint } from "../src/notify/idempotency.ts";
 import { parseReceipt, type Receipt } from "../src/notify/receipt.ts";
 import { launch } from "./support/binary.ts";
 import { closePages, connected, notify, post } from "./support/client.ts";
+import { folder } from "./support/folder.ts";
 import { expectProblem } from "./support/problem.ts";
+import { metric, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "amper-channels-idempotency-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let files = 0;
-const fresh = () => join(folder, `${++files}.db`);
+const fresh = () => join(folder(), "journal.db");
 const journals = { "memory:": () => "memory:", sqlite: () => `sqlite:${fresh()}` };
 
 const Receipt = v.strictObject({
@@ -192,9 +188,7 @@ for (const [name, journal] of Object.entries(journals)) {
       const first = await sendOnce(url, "a", body);
       now_ms += 24 * 60 * 60 * 1000;
       // Even after the journal was tidied.
-      const entries = async () =>
-        /^amper_window_entries (\d+)/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1];
-      while ((await entries()) !== "0");
+      await until("the window is empty", async () => (await metric(url, "amper_window_entries")) === 0);
       expect(await sendOnce(url, "a", body)).toEqual({ ...first, replayed: true });
       now_ms += 1;
       const second = await sendOnce(url, "a", body);
@@ -286,7 +280,7 @@ describe("Idempotency-Key over a restart", () => {
     const bob = await connected(second.url, "bob", "msf");
     await notify(second.url, { msg: "end", keycloak: "bob" });
     expect(await bob.count(2)).toEqual(["once", "end"]);
-  }, 20_000);
+  });
 
   test("killed between commit and answer: the same id, with counts of now, and nothing is sent again", async () => {
     const path = fresh();

@@ -3,14 +3,7 @@ import { decodeProtectedHeader, SignJWT } from "jose";
 import * as v from "valibot";
 import type { Run } from "./support/binary.ts";
 import { authorize, connected, next, notify, transports, type Page } from "./support/client.ts";
-import {
-  beginKeycloak,
-  describeKeycloak,
-  issuerOf,
-  startKeycloak,
-  startWithin_ms,
-  stopKeycloak,
-} from "./support/keycloak.ts";
+import { beginKeycloak, describeKeycloak, issuerOf, startKeycloak, stopKeycloak } from "./support/keycloak.ts";
 import { admin, adminOfClient, setAttributes } from "./support/keycloak-admin.ts";
 import { createBrowser, logoutByRefreshToken, type Browser, type Login } from "./support/keycloak-login.ts";
 import { ask, channels, open, serve } from "./support/keycloak-service.ts";
@@ -57,33 +50,28 @@ async function expectStaysAway({ socket }: Page): Promise<void> {
   expect(await refused).toMatchObject({ data: { code: "revoked" } });
 }
 
-describeKeycloak("a real Keycloak", () => {
+await describeKeycloak("a real Keycloak", () => {
   describe("a service that starts before it", () => {
     // The first, as the last one stops it: Keycloak is slow to start, and is started once.
-    test(
-      "is not ready, refuses nobody for good, and is well by itself as soon as Keycloak is there",
-      async () => {
-        await stopKeycloak();
-        await beginKeycloak();
-        const { url, said } = await serve();
-        await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");
-        const { reasons } = await expectProblem(await fetch(`${url}/health/ready`), "unavailable");
-        expect(reasons).toEqual([expect.stringContaining("cannot be reached")]);
+    test("is not ready, refuses nobody for good, and is well by itself as soon as Keycloak is there", async () => {
+      await beginKeycloak();
+      const { url, said } = await serve();
+      await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");
+      const { reasons } = await expectProblem(await fetch(`${url}/health/ready`), "unavailable");
+      expect(reasons).toEqual([expect.stringContaining("cannot be reached")]);
 
-        await startKeycloak();
-        await said(/"realm keys fetched"/);
-        expect(await (await fetch(`${url}/health/ready`)).json()).toMatchObject({ status: "ready" });
-        const alice = await login("alice", "msf-web");
-        const { count } = await open(url, alice, "msf");
-        await notify(url, { msg: "well again", keycloak: alice.sub });
-        expect(await count(1)).toEqual(["well again"]);
-      },
-      startWithin_ms,
-    );
+      await startKeycloak();
+      await said(/"realm keys fetched"/);
+      expect(await (await fetch(`${url}/health/ready`)).json()).toMatchObject({ status: "ready" });
+      const alice = await login("alice", "msf-web");
+      const { count } = await open(url, alice, "msf");
+      await notify(url, { msg: "well again", keycloak: alice.sub });
+      expect(await count(1)).toEqual(["well again"]);
+    });
   });
 
   describe("its user", () => {
-    beforeAll(startKeycloak, startWithin_ms);
+    beforeAll(startKeycloak);
 
     for (const [name, options] of Object.entries(transports)) {
       test(`logs in, authorizes, connects and is notified, ${name}`, async () => {
@@ -177,7 +165,7 @@ describeKeycloak("a real Keycloak", () => {
   });
 
   describe("a logout", () => {
-    beforeAll(startKeycloak, startWithin_ms);
+    beforeAll(startKeycloak);
 
     const ways: Record<string, (browser: Browser, page: Login) => Promise<unknown>> = {
       "of the user, in his browser": (browser, page) => browser.logout(page),
@@ -274,7 +262,7 @@ describeKeycloak("a real Keycloak", () => {
   });
 
   describe("a second realm", () => {
-    beforeAll(startKeycloak, startWithin_ms);
+    beforeAll(startKeycloak);
 
     test("has users, channels and logouts of its own", async () => {
       const { url } = await serveLogouts({
@@ -311,7 +299,7 @@ describeKeycloak("a real Keycloak", () => {
   });
 
   describe("its keys", () => {
-    beforeAll(startKeycloak, startWithin_ms);
+    beforeAll(startKeycloak);
 
     test("are taken as soon as tokens are signed with them, and as long as the realm publishes them", async () => {
       const { url } = await serve();

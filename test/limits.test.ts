@@ -17,10 +17,7 @@ async function setUp(env: Record<string, string> = {}, toml?: string) {
     fetch(`${url}${path}`, { headers: { Authorization: `Bearer ${token}`, ...from(address) } });
   const send = (key: string, address: string) => post(url, { API_KEY: key, msg: 1, channel: "msf" }, from(address));
   /** How often a limit was met. */
-  const met = async (limit: string) => {
-    const text = await (await fetch(`${url}/metrics`)).text();
-    return Number(new RegExp(`amper_limited_total\\{limit="${limit}"\\} (\\d+)`).exec(text)?.[1] ?? 0);
-  };
+  const met = (limit: string) => metric(url, `amper_limited_total{limit="${limit}"}`);
   return { url, clock, ask, send, met };
 }
 

@@ -72,7 +72,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     await first.exited;
     const second = await service.launch();
     await service.expectDead(second.url, token, access);
-  }, 15_000);
+  });
 
   test("that lasts until the end: what could not be kept is named, and the exit code tells", async () => {
     const disk = emptyDisk();

@@ -2,19 +2,20 @@
 import {
   engineUrl,
   frame,
+  handled,
   noSessions,
   rawPolling,
   rawWebSocket,
   talk,
   until,
   upgradeHeaders,
+  upgradeRequest,
   type Answer,
 } from "./support/raw.ts";
 import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
-import * as v from "valibot";
-import { problems } from "../src/model/problem.ts";
 import type { Log } from "../src/observe/log.ts";
 import { authorize, closePages, connected, notify, transports } from "./support/client.ts";
+import { flawOfProblem } from "./support/problem.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
 
@@ -36,33 +37,11 @@ const settings = {
   AMPER_TRUST_PROXY_HOPS: "1",
 };
 
-const Problem = v.strictObject({
-  type: v.string(),
-  title: v.string(),
-  status: v.number(),
-  code: v.string(),
-  detail: v.pipe(v.string(), v.minLength(5)),
-  errors: v.optional(v.array(v.strictObject({ path: v.string(), message: v.string() }))),
-});
-
-/** Bun's own, for what it cannot read. */
-const bare = new Set([400, 413, 426, 431, 505]);
-
-/** What is wrong with an answer, or null. */
-function flawOf({ status, headers, body }: Answer, hasBody = true): string | null {
-  if (status < 400) return null;
-  if (!headers.has("x-request-id")) return bare.has(status) && body === "" ? null : `a bare ${status}: ${body}`;
-  if (status >= 500) return `${status}: ${body}`;
-  if (headers.get("content-type") !== "application/problem+json") return `not a problem: ${status} ${body}`;
-  if (!hasBody) return null;
-  const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Problem), body);
-  if (!success) return `not a problem: ${body}`;
-  const known = Object.entries(problems).find(([code]) => code === output.code)?.[1];
-  const isDocumented = known !== undefined && known.status === status && known.title === output.title;
-  if (!isDocumented || output.status !== status || output.type !== `urn:amper-channels:problem:${output.code}`) {
-    return `not a documented problem: ${body}`;
-  }
-  return [secret, apiKey, wsToken].some((word) => body.includes(word)) ? `tells a secret: ${body}` : null;
+/** What is wrong with an answer, or null. A receipt may tell a user's name, whatever it is. */
+function flawOf(answer: Answer, isHead = false): string | null {
+  const { status, body } = answer;
+  const isTold = status >= 400 && [secret, apiKey, wsToken].some((word) => body.includes(word));
+  return isTold ? `tells a secret: ${body}` : flawOfProblem(answer, isHead);
 }
 
 async function answerOf(response: Response): Promise<Answer> {
@@ -245,7 +224,7 @@ test("bodies that are no notification harm nobody", async () => {
   // The storm has been everywhere, or it proves little.
   expect([...statuses]).toEqual(expect.arrayContaining([200, 400, 401, 415]));
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 const oddTargets = [
   "/",
@@ -445,11 +424,11 @@ test("requests that are hardly HTTP are answered with a problem, or bare by Bun,
     // One in eight dies in the middle.
     const cut = i % 8 === 0;
     const sent = cut ? text.slice(0, Math.ceil(at * text.length)) : text;
-    const { answers } = await talk(url, sent, { cut, silence_ms: 60 });
+    const { answers } = await talk(url, sent, { cut, leaveAfter: () => handled(url) });
     for (const answer of answers) {
       statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
       const shown = sent.slice(0, 2000);
-      const flaw = flawOf(answer, !text.startsWith("HEAD "));
+      const flaw = flawOf(answer, text.startsWith("HEAD "));
       expect({ seed, i, shown, flaw }).toEqual({ seed, i, shown, flaw: null });
       // What a header brought in has not become a header of the answer.
       expect({ seed, i, cookie: answer.headers.get("set-cookie") }).toEqual({ seed, i, cookie: undefined });
@@ -459,13 +438,14 @@ test("requests that are hardly HTTP are answered with a problem, or bare by Bun,
     expect([seed, status, statuses.get(status) ?? 0]).not.toEqual([seed, status, 0]);
   }
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("a request cannot hide another one in its body", async () => {
   const { url, expectUnharmed } = await target();
   const hidden = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n";
   const request = (...headers: string[]) =>
     `POST /notify HTTP/1.1\r\nHost: x\r\n${headers.map((line) => `${line}\r\n`).join("")}\r\n`;
+  const next = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
   for (const sent of [
     request("Content-Length: 5", "Transfer-Encoding: chunked") + `0\r\n\r\n${hidden}`,
     request("Transfer-Encoding: chunked", `Content-Length: ${hidden.length + 5}`) + `0\r\n\r\n${hidden}`,
@@ -476,10 +456,10 @@ test("a request cannot hide another one in its body", async () => {
     request("Transfer-Encoding : chunked", `Content-Length: ${hidden.length}`) + hidden,
     request(`Content-Length: ${hidden.length}`) + hidden,
   ]) {
-    const { answers, text } = await talk(url, sent, { enough: 2, silence_ms: 100 });
-    expect([sent, answers.length]).toEqual([sent, 1]);
+    // The connection is closed after the refusal, or the next answer is that to the next request.
+    const { answers, closed, text } = await talk(url, sent + next, { enough: 2 });
+    expect([sent, answers.map(({ status }) => status)]).toEqual([sent, closed ? [400] : [400, 404]]);
     expect([sent, text.includes('"live"')]).toEqual([sent, false]);
-    expect([sent, answers[0]?.status === 400 || answers[0]?.status === 401]).toEqual([sent, true]);
   }
   await expectUnharmed(0);
 });
@@ -562,7 +542,7 @@ test("polling bodies that are no packets end their own session at most", async (
   });
   expect([...statuses].toSorted((a, b) => a - b)).toEqual([200, 400]);
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("websocket messages that are no packets end their own connection at most", async () => {
   const { seed, random } = seeded();
@@ -581,7 +561,7 @@ test("websocket messages that are no packets end their own connection at most", 
     if (i % 5 === 0) ws.close();
   });
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("upgrades that are none end themselves at most, and leave no session behind", async () => {
   const { seed, random } = seeded();
@@ -603,15 +583,12 @@ test("upgrades that are none end themselves at most, and leave no session behind
     await send(`40${auth}`);
   });
   await expectUnharmed(seed);
-}, 15_000);
+});
 
 test("bytes that are no websocket frames end their own connection at most", async () => {
   const { seed, random } = seeded();
   const { url, auth, expectUnharmed } = await target();
-  const handshake = Buffer.from(
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-  );
+  const handshake = Buffer.from(upgradeRequest());
   const odd: (() => Uint8Array)[] = [
     () => frame(1, enginePacket(random, auth)),
     () => frame(2, enginePacket(random, auth)),
@@ -646,10 +623,11 @@ test("bytes that are no websocket frames end their own connection at most", asyn
     ]),
     at: random(),
   }));
-  await storm(talks, 60, async ({ i, bytes, at }) => {
+  // All at once: most of them last until their heartbeat is not answered.
+  await storm(talks, talks.length, async ({ i, bytes, at }) => {
     const cut = i % 6 === 0;
     const sent = cut ? bytes.subarray(0, handshake.length + Math.floor(at * (bytes.length - handshake.length))) : bytes;
-    const { text } = await talk(url, sent, { cut, enough: Infinity, silence_ms: 80 });
+    const { text } = await talk(url, sent, { cut, enough: Infinity });
     expect({ seed, i, is101: text.startsWith("HTTP/1.1 101 ") || (cut && text === "") }).toEqual({
       seed,
       i,
@@ -657,4 +635,4 @@ test("bytes that are no websocket frames end their own connection at most", asyn
     });
   });
   await expectUnharmed(seed);
-}, 15_000);
+});

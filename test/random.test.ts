@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import * as v from "valibot";
 import { connected, notify, transports, type Page } from "./support/client.ts";
 import { pick, seeded, type Random } from "./support/random.ts";
+import { until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
 const users = ["alice", "bob", "carol"];
@@ -46,7 +47,7 @@ test("whatever comes and goes, every connection gets exactly what the model says
       page.socket.disconnect();
       gone.push(...alive.splice(alive.indexOf(page), 1));
       // The server learns of it a moment later than the model.
-      while ((await online(url)) !== alive.length);
+      await until("the page is gone", async () => (await online(url)) === alive.length);
     } else {
       const body = target(random);
       const hit = alive.filter(
@@ -64,4 +65,4 @@ test("whatever comes and goes, every connection gets exactly what the model says
   for (const { user, channel, received, expected } of [...alive, ...gone]) {
     expect({ seed, user, channel, received }).toEqual({ seed, user, channel, received: expected });
   }
-}, 60_000);
+});

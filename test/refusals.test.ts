@@ -87,7 +87,7 @@ for (const [name, options] of Object.entries(transports)) {
     });
 
     test("at its token's expiry a connection is told, closed, and back with a fresh token", async () => {
-      const { url } = await start({ AMPER_TOKEN_TTL_SECONDS: "1" });
+      const { url } = await start({ AMPER_TOKEN_TTL_SECONDS: "2" });
       const { socket } = page(
         url,
         (send) => void authorize(url).then(({ token }) => send({ token, keycloakID: "alice", channel: "msf" })),
@@ -107,8 +107,9 @@ for (const [name, options] of Object.entries(transports)) {
       const closing = next(socket, "closing");
       await first.stop();
       expect(await closing).toEqual({ code: "draining", reconnect: true });
+      const back = next(socket, "connect");
       const successor = await start({ AMPER_TOKEN_SECRET: secret, AMPER_PORT: port });
-      await next(socket, "connect");
+      await back;
       await notify(successor.url, { msg: "here", keycloak: "alice" });
       expect(await count(1)).toEqual(["here"]);
     });

@@ -255,7 +255,6 @@ for (const [name, open] of Object.entries(raws)) {
       const connectTimeout_ms = 500;
       const { url } = await start({
         AMPER_PING_INTERVAL_MS: "150",
-        AMPER_PING_TIMEOUT_MS: "300",
         AMPER_CONNECT_TIMEOUT_MS: `${connectTimeout_ms}`,
       });
       const raw = await open(url);
@@ -264,7 +263,7 @@ for (const [name, open] of Object.entries(raws)) {
       await raw.send("41");
       await until("it has left", async () => (await online(url)) === 0);
       expect(await notify(url, { msg: "for nobody", channel: "msf" })).toMatchObject({ connections: 0 });
-      // Every heartbeat is answered: what ends the connection is not a missing one.
+      // There is much time to answer a heartbeat: what ends the connection is not a missing one.
       const packets = await answerUntilEnd(raw);
       expect(performance.now() - left_ms).toBeGreaterThan(connectTimeout_ms - 20);
       expect(packets.length).toBeGreaterThan(1);

@@ -1,62 +1,35 @@
 import { Database } from "bun:sqlite";
-import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { CannotOpen } from "../src/journal/cannot-open.ts";
 import type { Journal } from "../src/journal/journal.ts";
 import type { SqliteNeeds } from "../src/journal/sqlite.ts";
 import { createWindow } from "../src/journal/window.ts";
 import { partsOf } from "../src/model/cursor.ts";
-import type { Service } from "../src/service.ts";
-import { closePages, connected, next, notify, post } from "./support/client.ts";
+import { connected, next, notify, post } from "./support/client.ts";
 import { canMount, emptyDisk, fill, free } from "./support/disk.ts";
+import { run } from "./support/binary.ts";
+import { killAfterTest } from "./support/children.ts";
+import { folder } from "./support/folder.ts";
 import { alice, bob, jsonOf, keep, msf, notification, problemOf, record, revocation } from "./support/journal-suite.ts";
 import { expectProblem } from "./support/problem.ts";
 import { pick, seeded } from "./support/random.ts";
+import { until } from "./support/raw.ts";
 import { createClock } from "./support/realm.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
 import { openAt, type OpenOptions } from "./support/sqlite-journal.ts";
 
 const root = join(import.meta.dir, "..");
-const home = mkdtempSync(join(tmpdir(), "amper-channels-sqlite-"));
-chmodSync(home, 0o755);
 const isRoot = process.getuid?.() === 0;
 const minute_ms = 60_000;
 
 const journals = new Set<Journal>();
-const children = new Set<Bun.Subprocess>();
-const services = new Set<Service>();
 
 afterEach(async () => {
-  for (const child of children) child.kill("SIGKILL");
-  await Promise.all([...children].map((child) => child.exited));
-  children.clear();
   for (const journal of journals) await journal.close();
   journals.clear();
-  // Those of the support files clean up after the first test file that uses them, and in a run of all that is another.
-  closePages();
-  for (const service of services) await service.stop();
-  services.clear();
 });
-afterAll(() => rmSync(home, { recursive: true, force: true }));
-
-let folders = 0;
-function folder(): string {
-  const path = join(home, `${++folders}`);
-  mkdirSync(path);
-  return path;
-}
 
 function newPath(): string {
   return join(folder(), "journal.db");
@@ -71,11 +44,6 @@ async function open(path: string, options?: OpenOptions): Promise<Journal> {
   const journal = await openAt(path, options);
   journals.add(journal);
   return journal;
-}
-
-/** Waits for a condition that others bring about, and no longer than a test may. */
-async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isTrue())) await Bun.sleep(5);
 }
 
 /** What the file has after its journal was closed: it has one owner, and nobody else reads it before. */
@@ -114,9 +82,10 @@ function spawn(path: string, then: string) {
     stdin: "pipe",
     stdout: "pipe",
     stderr: "inherit",
-    cwd: root,
+    // Where it is found if the run is interrupted.
+    cwd: dirname(path),
   });
-  children.add(child);
+  killAfterTest(child);
   const lines: string[] = [];
   const ended = (async () => {
     let rest = "";
@@ -129,7 +98,7 @@ function spawn(path: string, then: string) {
   return {
     lines,
     pid: child.pid,
-    printed: (line: string) => until(() => lines.includes(line)),
+    printed: (line: string) => until(`the other process prints ${line}`, () => lines.includes(line)),
     tell(line: string) {
       void child.stdin.write(`${line}\n`);
       void child.stdin.flush();
@@ -255,7 +224,7 @@ describe("the file", () => {
       }
     }
     expect(refused).toBeGreaterThan(5);
-  }, 20_000);
+  });
 
   test("that is damaged and was left by `kill -9` is refused, and loses nothing of its log", async () => {
     const { path, bytes } = await written();
@@ -322,10 +291,6 @@ describe("the file", () => {
   test("that cannot be made gives the executable a clean error, and exit code 1", async () => {
     const closed = folder();
     chmodSync(closed, 0o555);
-    const executable = join(home, "amper-channels");
-    const build = Bun.spawnSync([process.execPath, "run", "build", "--outfile", executable], { cwd: root });
-    expect(build.exitCode).toBe(0);
-    chmodSync(executable, 0o755);
     const env = { AMPER_PORT: "0", AMPER_API_KEYS: `backend=${apiKey}`, AMPER_WS_TOKENS: `front=${wsToken}` };
     // Root may write everywhere: somebody else has to try.
     const wrapper = isRoot ? ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] : [];
@@ -334,13 +299,7 @@ describe("the file", () => {
       // The default is in the working directory.
       [{}, closed],
     ] as const) {
-      const child = Bun.spawn([...wrapper, executable], {
-        env: { ...env, ...options },
-        cwd,
-        stdout: "pipe",
-        stderr: "pipe",
-      });
-      const [code, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
+      const { code, stdout, stderr } = await run([], { env: { ...env, ...options }, cwd, wrapper });
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
       expect(stderr).toMatch(
         /^amper-channels cannot start:\n {2}- \S*\.db cannot be opened: the file cannot be written\n$/,
@@ -371,7 +330,7 @@ describe("the owner", () => {
     clock.move(29_999);
     // It tries again and again, and does not end before its time.
     const before = looks;
-    await until(() => looks > before + 3);
+    await until("it looks again", () => looks > before + 3);
     expect(await Promise.race([second, Promise.resolve("still waiting")])).toBe("still waiting");
     clock.move(1);
     const error = await second;
@@ -392,7 +351,7 @@ describe("the owner", () => {
   test("a second one has it as soon as the first closes it, though the first lives on", async () => {
     const path = newPath();
     const first = spawn(path, `print((await append("from the first")).cursor);\n${closeWhenTold}`);
-    await until(() => first.lines.length === 2);
+    await until("the first prints two lines", () => first.lines.length === 2);
     const waiting = Promise.withResolvers<string>();
     const second = open(path, { takeover_seconds: 20, events: { waiting: waiting.resolve } });
     expect(await waiting.promise).toContain(`process ${first.pid}`);
@@ -438,7 +397,7 @@ describe("the owner", () => {
     const memo = { scope: "s", key: "k", fingerprint: "f" };
     await later.append(notification(1), memo);
     later.complete(memo, "the receipt");
-    await until(() => readFileSync(`${path}-wal`).includes("the receipt"));
+    await until("the receipt is in the file", () => readFileSync(`${path}-wal`).includes("the receipt"));
     expect(reasons).toEqual([]);
     expect(journal.health().status).toBe("ok");
   });
@@ -483,7 +442,7 @@ describe("what was accepted", () => {
     const printed: string[] = [];
     for (let round = 1; round <= 4; round++) {
       const child = spawn(path, `for (let i = 0; ; i++) print((await append(i)).cursor);`);
-      await until(() => child.lines.length > round * 150);
+      await until("more is accepted", () => child.lines.length > round * 150);
       await child.kill();
       printed.push(...child.lines.slice(1));
     }
@@ -705,7 +664,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     expect(journal.recall(memo)).toBeDefined();
 
     free(path);
-    await until(() => journal.health().status === "ok");
+    await until("the journal is well", () => journal.health().status === "ok");
     expect(reasons).toEqual(["the disk is full", undefined]);
     const { cursor } = await journal.append(notification("after"), refused);
     expect(partsOf(cursor).sequence).toBe(2);
@@ -717,7 +676,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     expect(history.held.map(({ users }) => users)).toEqual([[bob]]);
     expect(recall(memo)?.receipt).toBe("the receipt");
     expect(recall(refused)?.cursor).toBe(cursor);
-  }, 10_000);
+  });
 
   test("keeps what waits to be written until it heals, and writes it by itself, though nothing else is appended", async () => {
     const path = emptyDisk();
@@ -730,13 +689,13 @@ describe.skipIf(!canMount())("a full disk", () => {
     journal.complete(memo, "the receipt");
     journal.release(alice, [1]);
     free(path);
-    await until(() => journal.health().status === "ok");
+    await until("the journal is well", () => journal.health().status === "ok");
     // What is written by itself shows in the file, long before a close.
     const wal = join(path, "journal.db-wal");
-    await until(() => readFileSync(wal).includes("the receipt"));
+    await until("the receipt is in the file", () => readFileSync(wal).includes("the receipt"));
     await journal.close();
     expect((await open(join(path, "journal.db"))).history.held).toEqual([]);
-  }, 10_000);
+  });
 
   test("takes what still fits after it has refused what does not", async () => {
     const path = emptyDisk();
@@ -788,7 +747,6 @@ describe.skipIf(!canMount())("a full disk", () => {
   test("makes the service answer 503 and not ready, costs no connection, and heals", async () => {
     const path = emptyDisk();
     const service = await start({ AMPER_JOURNAL: `sqlite:${join(path, "journal.db")}` });
-    services.add(service);
     const { url } = service;
     const page = await connected(url, "alice", "msf", { transports: ["websocket"] });
     const polling = await connected(url, "alice", "msf", { transports: ["polling"] });
@@ -812,7 +770,7 @@ describe.skipIf(!canMount())("a full disk", () => {
     const late = await connected(url, "bob", "msf");
 
     free(path);
-    await until(async () => (await fetch(`${url}/health/ready`)).status === 200);
+    await until("it is ready", async () => (await fetch(`${url}/health/ready`)).status === 200);
     const response = await post(url, body, retried);
     expect(response.status).toBe(200);
     expect(response.headers.get("idempotent-replayed")).toBeNull();
@@ -827,5 +785,5 @@ describe.skipIf(!canMount())("a full disk", () => {
     await again;
     expect(page.socket.recovered).toBe(true);
     expect(page.received).toEqual(["before", "retried", "after"]);
-  }, 10_000);
+  });
 });

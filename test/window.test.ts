@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import * as fc from "fast-check";
 import * as v from "valibot";
 import { randomEpoch } from "../src/journal/epoch.ts";
 import type { Epoch } from "../src/journal/journal.ts";
@@ -7,7 +8,7 @@ import { cursorAt, type Cursor } from "../src/model/cursor.ts";
 import type { Draft, Entry, NotificationEntry, Target } from "../src/model/entry.ts";
 import { Channel, KeycloakId } from "../src/model/names.ts";
 import { alice, b2b, bob, msf, notification, revocation } from "./support/journal-suite.ts";
-import { pick, seeded, type Random } from "./support/random.ts";
+import { expectOfHistories } from "./support/history.ts";
 
 interface WindowOptions {
   readonly seconds?: number;
@@ -398,27 +399,73 @@ function textOf(entry: Entry | undefined): string {
   return entry?.kind === "notification" ? entry.json : "";
 }
 
-function randomDraft(random: Random): Draft {
-  if (random() < 0.1) return revocation(pick(random, users), 1);
-  const some = <T>(names: readonly T[]) => names.filter(() => random() < 0.4);
-  const [forUsers, onChannels] = [some(users), some(channels)];
-  const msg = "x".repeat(Math.floor(random() ** 4 * 2000));
-  if (forUsers.length === 0) return notification(msg, { channels: onChannels.length > 0 ? onChannels : channels });
-  return notification(msg, { users: forUsers, ...(onChannels.length > 0 && { channels: onChannels }) });
-}
+const draft: fc.Arbitrary<Draft> = fc.oneof(
+  { weight: 1, arbitrary: fc.constantFrom(...users).map((user) => revocation(user, 1)) },
+  {
+    weight: 9,
+    arbitrary: fc
+      .record({
+        // Mostly short, so that some replays fit into a backlog.
+        length: fc.oneof(fc.nat(100), fc.nat(2000)),
+        forUsers: fc.subarray(users),
+        onChannels: fc.subarray(channels),
+      })
+      .map(({ length, forUsers, onChannels }) =>
+        notification("x".repeat(length), {
+          ...(forUsers.length > 0 && { users: forUsers }),
+          ...((forUsers.length === 0 || onChannels.length > 0) && {
+            channels: onChannels.length > 0 ? onChannels : channels,
+          }),
+        }),
+      ),
+  },
+);
 
-/** A cursor as it comes from a client: one that was once given out, mostly a recent one, or one that never was. */
-function randomCursor(random: Random, model: Naive, recent: readonly Cursor[]): Cursor {
-  const dice = random();
-  if (dice < 0.7) return pick(random, recent.slice(-Math.ceil(random() * 60)));
-  if (dice < 0.85) return pick(random, recent);
-  const { epoch, first } = pick(random, model.epochs.slice(-4));
-  const sequence = Math.max(0, first + Math.floor(random() * 12) - 6);
-  return cursorAt(dice < 0.95 ? epoch : randomEpoch(), sequence);
+/** What a client comes back with. */
+const question = fc.record({
+  cursor: fc.oneof(
+    // One that was given out, so many before the last, mostly few.
+    { weight: 6, arbitrary: fc.record({ back: fc.oneof(fc.nat(20), fc.nat(200)) }) },
+    // One that was perhaps never given out: of a late epoch, so far from its first.
+    { weight: 2, arbitrary: fc.record({ epoch: fc.nat(3), from: fc.integer({ min: -6, max: 6 }) }) },
+    { weight: 1, arbitrary: fc.record({ unknown: fc.nat(10) }) },
+  ),
+  user: fc.constantFrom(...users),
+  channel: fc.constantFrom(...channels),
+  limit: fc.oneof({ weight: 2, arbitrary: fc.constant(noLimit) }, { weight: 1, arbitrary: fc.nat(8000) }),
+});
+
+const step = fc.record({
+  act: fc.oneof(
+    { weight: 55, arbitrary: fc.record({ append: draft }) },
+    {
+      weight: 25,
+      arbitrary: fc.record({
+        passes_ms: fc.oneof(fc.constantFrom(0, 1000, 2000), fc.nat(2000)),
+        isTidied: fc.boolean(),
+      }),
+    },
+    // The journal's file is copied, the service starts anew, or starts with the copy that was made so many before the last.
+    { weight: 5, arbitrary: fc.constant("copy") },
+    { weight: 4, arbitrary: fc.constant("restart") },
+    { weight: 6, arbitrary: fc.record({ rewind: fc.nat(4) }) },
+  ),
+  questions: fc.array(question, { maxLength: 3 }),
+});
+
+type Question = typeof question extends fc.Arbitrary<infer T> ? T : never;
+
+function cursorOf(model: Naive, asked: Question["cursor"]): Cursor {
+  if ("back" in asked) {
+    const given = [...model.given.keys()];
+    return given.at(-1 - (asked.back % given.length)) ?? model.head();
+  }
+  if ("unknown" in asked) return cursorAt(randomEpoch(), asked.unknown);
+  const { epoch, first } = model.epochs.at(-1 - asked.epoch) ?? { epoch: randomEpoch(), first: 1 };
+  return cursorAt(epoch, Math.max(0, first + asked.from));
 }
 
 test("whatever is appended, trimmed, restarted and rewound, the window answers as the naive model does", () => {
-  const { seed, random } = seeded();
   const seen = {
     located: 0,
     unknown: 0,
@@ -430,99 +477,81 @@ test("whatever is appended, trimmed, restarted and rewound, the window answers a
     restarts: 0,
     rewinds: 0,
   };
-  const model = new Naive({ seconds: 10, bytes: 12_000 });
-  const reload = (): Window => {
-    const { seconds, bytes } = model.limits;
-    const { epochs, trimmedTo } = model;
-    const settings = { journal_window_seconds: seconds, journal_window_bytes: bytes };
-    return createWindow(settings, { epochs, trimmedTo, entries: model.kept() }, () => model.now_ms);
-  };
-  let window = reload();
-  let copies: Life[] = [];
-
-  for (let step = 0; step < 6000; step++) {
-    const dice = random();
-    const begun = [...model.given.keys()];
-    if (dice < 0.55) {
-      window.add(model.append(randomDraft(random)));
-    } else if (dice < 0.8) {
-      model.now_ms += Math.floor(random() ** 3 * 4000);
-      if (random() < 0.5) {
-        model.trim();
-        window.trim();
-      }
-    } else if (dice < 0.84) {
-      copies = [...copies, { line: model.line, epochs: model.epochs, trimmedTo: model.trimmedTo }].slice(-5);
-    } else if (dice < 0.87) {
-      model.begin();
-      seen.restarts++;
-      window = reload();
-    } else if (dice < 0.88 && copies.length > 0) {
-      Object.assign(model, pick(random, copies));
-      model.begin();
-      seen.rewinds++;
-      window = reload();
-    }
-    model.give();
-
-    const where = { seed, step };
-    const { trimmedTo } = model;
-    expect({
-      ...where,
-      head: window.head(),
-      last: window.last,
-      trimmedTo: window.trimmedTo,
-      entries: window.entries,
-      bytes: window.bytes,
-      oldest_ms: window.oldest_ms,
-    }).toEqual({
-      ...where,
-      head: model.head(),
-      last: model.line.length,
-      trimmedTo,
-      entries: model.line.length - trimmedTo,
-      bytes: model.bytes(),
-      oldest_ms: model.kept()[0]?.time_ms,
-    });
-    for (let i = 0; i < 3; i++) {
-      const cursor = randomCursor(random, model, begun);
-      const [user, channel] = [pick(random, users), pick(random, channels)];
-      const located = model.locate(cursor);
-      expect({ ...where, cursor, located: window.locate(cursor) }).toEqual({ ...where, cursor, located });
-      if (located === undefined) {
-        seen[model.given.has(cursor) ? "lost" : "unknown"]++;
-        continue;
-      }
-      const expected = model.since(located, user, channel);
-      const limit = random() < 0.7 ? noLimit : random() * 8000;
-      const found = window.since(located, user, channel, limit);
-      if (typeof expected !== "string" && limit !== noLimit) {
-        const bytes = expected.reduce((sum, sequence) => sum + textOf(model.line[sequence - 1]).length, 0);
-        // What is around a message on its way counts something as well: not nothing, and not more than this.
-        if (found === "too_much")
-          expect({ ...where, bytes: bytes + expected.length * 200 > limit }).toMatchObject({ bytes: true });
-        else expect({ ...where, bytes: bytes <= limit }).toMatchObject({ bytes: true });
-        if (found === "too_much") {
-          seen.tooMuch++;
-          continue;
+  expectOfHistories(step, 150, (steps) => {
+    const model = new Naive({ seconds: 10, bytes: 12_000 });
+    const reload = (): Window => {
+      const { seconds, bytes } = model.limits;
+      const { epochs, trimmedTo } = model;
+      const settings = { journal_window_seconds: seconds, journal_window_bytes: bytes };
+      return createWindow(settings, { epochs, trimmedTo, entries: model.kept() }, () => model.now_ms);
+    };
+    let window = reload();
+    const copies: Life[] = [];
+    for (const { act, questions } of steps) {
+      if (act === "copy") {
+        copies.push({ line: model.line, epochs: model.epochs, trimmedTo: model.trimmedTo });
+      } else if (act === "restart") {
+        model.begin();
+        seen.restarts++;
+        window = reload();
+      } else if ("append" in act) {
+        window.add(model.append(act.append));
+      } else if ("rewind" in act) {
+        const copy = copies.at(-1 - act.rewind);
+        if (copy === undefined) continue;
+        Object.assign(model, copy);
+        model.begin();
+        seen.rewinds++;
+        window = reload();
+      } else {
+        model.now_ms += act.passes_ms;
+        if (act.isTidied) {
+          model.trim();
+          window.trim();
         }
       }
-      expect({ ...where, cursor, user, channel, found: sequencesOf(found) }).toEqual({
-        ...where,
-        cursor,
-        user,
-        channel,
-        found: expected,
+      model.give();
+      expect(window).toMatchObject({
+        last: model.line.length,
+        trimmedTo: model.trimmedTo,
+        entries: model.line.length - model.trimmedTo,
+        bytes: model.bytes(),
+        oldest_ms: model.kept()[0]?.time_ms,
       });
-      seen.located++;
-      seen[expected === "trimmed" ? "trimmed" : expected.length === 0 ? "empty" : "replayed"]++;
-      // What is replayed is what was appended, and not merely something with its number.
-      if (typeof found !== "string") {
-        expect(found.every((entry) => model.line[entry.sequence - 1] === entry)).toBe(true);
+      expect(window.head()).toBe(model.head());
+      for (const asked of questions) ask(window, model, asked);
+    }
+  });
+
+  function ask(window: Window, model: Naive, { cursor: asked, user, channel, limit }: Question): void {
+    const cursor = cursorOf(model, asked);
+    const located = model.locate(cursor);
+    expect([cursor, window.locate(cursor)]).toEqual([cursor, located]);
+    if (located === undefined) {
+      seen[model.given.has(cursor) ? "lost" : "unknown"]++;
+      return;
+    }
+    seen.located++;
+    const expected = model.since(located, user, channel);
+    const found = window.since(located, user, channel, limit);
+    if (typeof expected !== "string" && limit !== noLimit) {
+      const bytes = expected.reduce((sum, sequence) => sum + textOf(model.line[sequence - 1]).length, 0);
+      // What is around a message on its way counts something as well: not nothing, and not more than this.
+      if (found === "too_much") {
+        expect(bytes + expected.length * 200).toBeGreaterThan(limit);
+        seen.tooMuch++;
+        return;
       }
+      expect(bytes).toBeLessThanOrEqual(limit);
+    }
+    expect([cursor, user, channel, sequencesOf(found)]).toEqual([cursor, user, channel, expected]);
+    seen[expected === "trimmed" ? "trimmed" : expected.length === 0 ? "empty" : "replayed"]++;
+    // What is replayed is what was appended, and not merely something with its number.
+    if (typeof found !== "string") {
+      expect(found.every((entry) => model.line[entry.sequence - 1] === entry)).toBe(true);
     }
   }
-  // A run that never came by a rule has not tested it.
-  for (const [what, times] of Object.entries(seen))
-    expect({ seed, what, enough: times > 20 }).toMatchObject({ enough: true });
+
+  // Histories that never came by a rule have not tested it.
+  for (const [what, times] of Object.entries(seen)) expect([what, times > 20]).toEqual([what, true]);
 });

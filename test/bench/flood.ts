@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { io } from "socket.io-client";
 import * as v from "valibot";
 import { flood, idleKinds, type Counts } from "../support/flood.ts";
+import { metric } from "../support/raw.ts";
 import { cpuSeconds } from "./measure.ts";
 import { API_KEY, findPeers, start, stopEverything, type Started } from "./peers.ts";
 
@@ -45,10 +46,6 @@ async function comeAndGo(url: string, wsToken: string): Promise<number> {
   return performance.now() - from;
 }
 
-async function metric(url: string, name: string): Promise<number> {
-  const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
-}
 const memory = (url: string): Promise<number> => metric(url, "process_resident_memory_bytes");
 
 function spread(times: readonly number[]): string {
@@ -116,7 +113,7 @@ async function run(server: Started, wsToken: string): Promise<void> {
 }
 
 process.once("exit", stopEverything);
-const { peers } = await findPeers({ ours: [BINARY], sqlite: false });
+const { peers } = await findPeers({ ours: [BINARY], sqlite: false, before: undefined });
 const ours = peers.find(({ name }) => name === "ours") ?? fail("there is no server");
 const server = await start(ours);
 await run(server, ours.ws_token ?? fail("ours has a token"));

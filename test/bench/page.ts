@@ -1,6 +1,7 @@
 // One page, as cheap as possible: Engine.IO 4 and Socket.IO 5 by hand over a raw TCP socket (RFC 6455), so that the load
 // is never the bottleneck of what it measures.
 import type { Socket } from "bun";
+import { frame, upgradeRequest } from "../support/raw.ts";
 
 /** What a page is to say in its CONNECT packet; our server checks it, the two others only read the names in it. */
 export interface Identity {
@@ -40,31 +41,17 @@ const [ZERO, TWO, FOUR, LOWER_N] = [0x30, 0x32, 0x34, 0x6e];
 const NUMBER_AT = '42["notification",{"n":'.length;
 const NUMBER_DIGITS = 7;
 
-/** A client must mask (RFC 6455, 5.3); a key of zeros is a valid one, and leaves the payload as it is. */
-function frame(opcode: number, payload: Buffer): Buffer {
-  const short = payload.length < 126;
-  const head = Buffer.alloc(short ? 6 : 8);
-  head[0] = 0x80 | opcode;
-  head[1] = 0x80 | (short ? payload.length : 126);
-  if (!short) head.writeUInt16BE(payload.length, 2);
-  return Buffer.concat([head, payload]);
-}
+const PONG = frame(TEXT, "3");
 
-const PONG = frame(TEXT, Buffer.from("3"));
-
+/** The headers that browsers add: a server has to read them, too. */
 function handshake(port: number): string {
-  return [
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
-    `Host: 127.0.0.1:${port}`,
-    `Origin: http://127.0.0.1:${port}`,
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Accept-Language: en-US,en;q=0.5",
-    "Connection: Upgrade",
-    "Upgrade: websocket",
-    "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    "\r\n",
-  ].join("\r\n");
+  const headers = {
+    Host: `127.0.0.1:${port}`,
+    Origin: `http://127.0.0.1:${port}`,
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept-Language": "en-US,en;q=0.5",
+  };
+  return upgradeRequest({ headers });
 }
 
 /** The number of a notification, read in place: decoding each frame would cost more than receiving it. */
@@ -84,7 +71,7 @@ export function createPages(port: number, events: PageEvents) {
     if (kind === FOUR && inner === TWO) {
       if (bytes[start + 4] === LOWER_N) events.notified(numberOf(bytes, start + NUMBER_AT));
     } else if (kind === TWO) socket.write(PONG);
-    else if (kind === ZERO) socket.write(frame(TEXT, Buffer.from(`40${JSON.stringify(socket.data.identity)}`)));
+    else if (kind === ZERO) socket.write(frame(TEXT, `40${JSON.stringify(socket.data.identity)}`));
     else if (kind === FOUR && inner === ZERO) socket.data.connected(bytes.toString("utf8", start + 2, end));
     else events.failed(`unexpected packet ${bytes.toString("utf8", start, end)}`);
   }

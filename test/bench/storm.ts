@@ -1,9 +1,8 @@
 // bun test/bench/storm.ts: everybody comes back at once after a restart. What a reconnect costs the server must depend on
 // what the page missed, and not on what else is in the window.
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as v from "valibot";
+import { folder } from "../support/folder.ts";
 import { cpuSeconds } from "./measure.ts";
 import { createPages, type Identity, type PageEvents } from "./page.ts";
 import { API_KEY, findPeers, type Peer, start, stopEverything } from "./peers.ts";
@@ -90,17 +89,14 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 }
 
-const folder = mkdtempSync(join(tmpdir(), "amper-storm-"));
-process.once("exit", () => {
-  stopEverything();
-  rmSync(folder, { recursive: true, force: true });
-});
-const { peers } = await findPeers({ ours: [BINARY], sqlite: false });
+const journals = folder();
+process.once("exit", stopEverything);
+const { peers } = await findPeers({ ours: [BINARY], sqlite: false, before: undefined });
 const template = peers.find(({ name }) => name === "ours") ?? fail("there is no server");
 const results = WINDOWS.map((others) => ({ others, cpu: [0].slice(1) }));
 for (let round = 0; round < ROUNDS; round++) {
   for (const { others, cpu } of results) {
-    const journal = `sqlite:${join(folder, `${round}-${others}.db`)}`;
+    const journal = `sqlite:${join(journals, `${round}-${others}.db`)}`;
     const environment = (port: number) => ({ ...template.environment(port), AMPER_JOURNAL: journal });
     cpu.push(await storm({ ...template, environment }, others));
   }

@@ -1,24 +1,37 @@
-import { afterAll, afterEach } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import { scripts } from "../../package.json";
+import { killAfterTest } from "./children.ts";
+import { folder } from "./folder.ts";
 import { apiKey, wsToken } from "./service.ts";
 
 const root = join(import.meta.dir, "../..");
-const home = mkdtempSync(join(tmpdir(), "amper-channels-test-"));
-chmodSync(home, 0o755);
-let built: Promise<string> | undefined;
+const home = folder();
 
-/** The executable as a release has it, built once for a test run: not `dist/`, which may be of another day. */
-export function binary(): Promise<string> {
-  built ??= build();
+/**
+ * Built while the first file that imports this is loaded, when no test's clock runs. A failure is not kept: each test that needs
+ * the executable builds anew, and fails by itself.
+ */
+let built: string | undefined = await build().catch(() => undefined);
+
+/** The executable as a release has it, built for this test run: `dist/` may be of another day. */
+export async function binary(): Promise<string> {
+  built ??= await build();
   return built;
 }
 
+/** Runs the script `build` by the Bun that runs this: another, or none, may be on the PATH. */
 async function build(): Promise<string> {
   const path = join(home, "amper-channels");
-  const { exitCode, stderr } = Bun.spawnSync([process.execPath, "run", "build", "--outfile", path], { cwd: root });
-  if (exitCode !== 0) throw new Error(stderr.toString());
+  const [, command = "", entry = "", ...flags] = scripts.build.split(" ");
+  // In a folder of the run, for Bun leaves a file of 100 MB where it is interrupted.
+  const child = Bun.spawn([process.execPath, command, join(root, entry), ...flags, "--outfile", path], {
+    cwd: home,
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  const [exitCode, stderr] = await Promise.all([child.exited, child.stderr.text()]);
+  if (exitCode !== 0) throw new Error(stderr);
   chmodSync(path, 0o755);
   return path;
 }
@@ -47,8 +60,6 @@ export interface LaunchOptions {
   readonly wrapper?: readonly string[];
 }
 
-const running = new Set<Bun.Subprocess>();
-
 export const env = {
   AMPER_HOST: "127.0.0.1",
   AMPER_PORT: "0",
@@ -58,18 +69,18 @@ export const env = {
   AMPER_DRAIN_SECONDS: "0",
 } as const;
 
-/** Runs the executable to its end. */
+/** Runs the executable to its end, with no more than the environment that is given. */
 export async function run(
   args: readonly string[],
-  options: { env?: Record<string, string>; cwd?: string } = {},
+  { env: environment = {}, cwd = home, wrapper = [] }: Omit<LaunchOptions, "args"> = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = Bun.spawn([await binary(), ...args], {
-    env: {},
-    cwd: home,
+  const child = Bun.spawn([...wrapper, await binary(), ...args], {
+    env: environment,
+    cwd,
     stdout: "pipe",
     stderr: "pipe",
-    ...options,
   });
+  killAfterTest(child);
   const [code, stdout, stderr] = await Promise.all([child.exited, child.stdout.text(), child.stderr.text()]);
   return { code, stdout, stderr };
 }
@@ -83,7 +94,7 @@ export async function spawn(options: LaunchOptions = {}): Promise<Started> {
     stdout: "pipe",
     stderr: "inherit",
   });
-  running.add(child);
+  killAfterTest(child);
   const lines: string[] = [];
   const listeners = new Set<(line: string) => void>();
   const ended = follow(child.stdout, (line) => {
@@ -130,11 +141,3 @@ async function follow(stream: ReadableStream<Uint8Array>, onLine: (line: string)
     for (const line of parts) onLine(line);
   }
 }
-
-afterEach(async () => {
-  for (const child of running) child.kill("SIGKILL");
-  await Promise.all([...running].map((child) => child.exited));
-  running.clear();
-});
-// Preloaded, it comes after the last test of all files. (`bun test` ends without an `exit` event.)
-afterAll(() => rmSync(home, { recursive: true, force: true }));

@@ -1,5 +1,5 @@
-import { afterEach, describe, test } from "bun:test";
-import { chromium, type Browser, type Page } from "playwright-core";
+import { describe, test } from "bun:test";
+import type { Browser, Page } from "playwright-core";
 
 const executablePath = Bun.which("chromium");
 
@@ -24,6 +24,8 @@ const servers = new Set<Bun.Server<undefined>>();
  * talks to anybody but the page. Closed after the test by itself.
  */
 export async function openPage(html: string): Promise<Page> {
+  // Not with all test files: it takes a while to load.
+  const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
     ...(executablePath !== null && { executablePath }),
     args: [
@@ -48,9 +50,9 @@ export async function openPage(html: string): Promise<Page> {
   return page;
 }
 
-afterEach(async () => {
+export async function closeBrowsers(): Promise<void> {
   await Promise.all([...browsers].map((browser) => browser.close()));
   browsers.clear();
   await Promise.all([...servers].map((server) => server.stop(true)));
   servers.clear();
-});
+}

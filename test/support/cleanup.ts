@@ -1,14 +1,30 @@
 /**
- * Loaded before all tests (bunfig.toml), so that what these modules do after each test is done in every file. Loaded by a
- * test file first, their hooks would belong to that file alone.
+ * Loaded before all tests (bunfig.toml), so that its hooks belong to every file, and `afterAll` comes after the last test of the
+ * last one. Hooks run in the order in which they stand here.
  */
-// First, for hooks run in this order: a service that stops waits for the raw sessions that are still open.
-import "./raw.ts";
-import "./frames.ts";
-import "./binary.ts";
-import "./client.ts";
-import "./disk.ts";
-import "./folder.ts";
-import "./keycloak.ts";
-import "./proxy.ts";
-import "./service.ts";
+import { afterAll, afterEach } from "bun:test";
+import { killChildren } from "./children.ts";
+import { closeBrowsers } from "./chromium.ts";
+import { closePages } from "./client.ts";
+import { unmount } from "./disk.ts";
+import { removeFolders } from "./folder.ts";
+import { closeFrames } from "./frames.ts";
+import { stopKeycloak } from "./keycloak.ts";
+import { closeLosingProxies } from "./losing-proxy.ts";
+import { closeProxies } from "./proxy.ts";
+import { closeRaws } from "./raw.ts";
+import { stopServices } from "./service.ts";
+
+// First: a service that stops waits for the raw sessions that are still open.
+afterEach(closeRaws);
+afterEach(closeFrames);
+afterEach(killChildren);
+afterEach(closePages);
+afterEach(closeBrowsers);
+afterEach(unmount);
+afterEach(closeProxies);
+afterEach(closeLosingProxies);
+afterEach(stopServices);
+
+afterAll(stopKeycloak);
+afterAll(removeFolders);

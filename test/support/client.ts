@@ -1,4 +1,3 @@
-import { afterEach } from "bun:test";
 import { io, type Socket } from "socket.io-client";
 import * as v from "valibot";
 import { apiKey, wsToken } from "./service.ts";
@@ -59,7 +58,6 @@ export function closePages(): void {
   for (const socket of open) socket.disconnect();
   open.clear();
 }
-afterEach(closePages);
 
 /** Resolves with the first argument of the next event. */
 export function next(socket: Socket, event: string): Promise<unknown> {

@@ -1,18 +1,15 @@
-import { afterEach, expect } from "bun:test";
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { expect } from "bun:test";
+import { closeSync, openSync, rmSync, statSync, truncateSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { folder } from "./folder.ts";
 
 const mounts = new Set<string>();
 
 /** A disk of a megabyte. Gone after the test by itself. Undefined: this machine lets nobody have one. */
 export function disk(): string | undefined {
-  const path = mkdtempSync(join(tmpdir(), "amper-channels-disk-"));
+  const path = folder();
   const mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", path];
-  if (Bun.spawnSync(mount, { stderr: "ignore" }).exitCode !== 0) {
-    rmSync(path, { recursive: true });
-    return undefined;
-  }
+  if (Bun.spawnSync(mount, { stderr: "ignore" }).exitCode !== 0) return undefined;
   mounts.add(path);
   return path;
 }
@@ -43,14 +40,10 @@ export function free(path: string): void {
 }
 
 /** Lazily: whatever still has a file open there loses it when it closes it. */
-function unmount(): void {
-  for (const path of mounts) {
-    Bun.spawnSync(["umount", "-l", path]);
-    rmSync(path, { recursive: true, force: true });
-  }
+export function unmount(): void {
+  for (const path of mounts) Bun.spawnSync(["umount", "-l", path]);
   mounts.clear();
 }
-afterEach(unmount);
 
 let isPossible: boolean | undefined;
 

@@ -2,19 +2,12 @@
 import type { Socket } from "bun";
 import * as v from "valibot";
 import { Job, type Counts } from "./flood.ts";
+import { frame, upgradeRequest } from "./raw.ts";
 
 const job = v.parse(v.pipe(v.string(), v.parseJson(), Job), process.argv[2]);
 
 const OPENING = 100;
-const upgrade = [
-  "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
-  "Host: 127.0.0.1",
-  "Connection: Upgrade",
-  "Upgrade: websocket",
-  "Sec-WebSocket-Version: 13",
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-  "\r\n",
-].join("\r\n");
+const upgrade = upgradeRequest();
 const handshake = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
 const counts: Record<string, number> = {};
@@ -28,14 +21,7 @@ function addressOf(n: number): string {
   return `127.${1 + ((n >> 15) & 63)}.${(n >> 7) & 255}.${1 + (n & 127)}`;
 }
 
-/** A text frame with a mask of zeros, which leaves the payload as it is (RFC 6455 5.3). */
-function frame(text: string): Uint8Array {
-  const payload = Buffer.from(text);
-  const head =
-    payload.length < 126 ? [0x81, 0x80 | payload.length] : [0x81, 0xfe, payload.length >> 8, payload.length & 255];
-  return Buffer.concat([Buffer.from([...head, 0, 0, 0, 0]), payload]);
-}
-const pong = frame("3");
+const pong = frame(1, "3");
 
 interface Talk {
   readonly kind: string;
@@ -134,7 +120,7 @@ const guesses = [
     first: `POST /notify HTTP/1.1\r\nHost: x\r\nX-API-Key: ${guess}\r\nContent-Length: 0\r\n\r\n`,
     enough: statusOf,
   },
-  { kind: "connect", first: Buffer.concat([Buffer.from(upgrade), frame(`40${auth}`)]), enough: refusal },
+  { kind: "connect", first: Buffer.concat([Buffer.from(upgrade), frame(1, `40${auth}`)]), enough: refusal },
 ] as const;
 
 /** Guesses without a pause. Every second is from one of four addresses, which are soon known for it. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import * as v from "valibot";
+import { killAfterTest } from "./children.ts";
 
 /** A flood of connections that want nothing, from many addresses, in processes of their own: one has too few descriptors. */
 
@@ -33,8 +34,6 @@ export interface Flood {
   stop(): Promise<Counts>;
 }
 
-const running = new Set<Bun.Subprocess>();
-
 export async function flood(port: number, jobs: readonly Omit<Job, "port">[]): Promise<Flood> {
   const peers = jobs.map((job) => startPeer({ ...job, port }));
   const counts = sum(await Promise.all(peers.map(({ report }) => report())));
@@ -47,19 +46,12 @@ export async function flood(port: number, jobs: readonly Omit<Job, "port">[]): P
   };
 }
 
-/** For the end of a test that failed. */
-export async function stopFloods(): Promise<void> {
-  for (const child of running) child.kill("SIGKILL");
-  await Promise.all([...running].map((child) => child.exited));
-}
-
 function startPeer(job: Job) {
   // Whoever floods has machines of his own: his work must not take time from the service that is watched.
   const command = ["nice", "-n", "15", process.execPath, join(import.meta.dir, "flood-peer.ts"), JSON.stringify(job)];
   // Ends by itself when its standard input does, so with this process at the latest.
   const child = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
-  running.add(child);
-  void child.exited.then(() => running.delete(child));
+  killAfterTest(child);
   const lines = linesOf(child.stdout);
   async function report(): Promise<Counts> {
     const { value } = await lines.next();

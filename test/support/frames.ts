@@ -1,6 +1,5 @@
 import { connect } from "node:net";
-import { afterEach } from "bun:test";
-import { engineUrl, upgradeHeaders } from "./raw.ts";
+import { upgradeRequest } from "./raw.ts";
 
 /** A frame that the server sent. `code` is that of a close frame that has one. */
 export interface Frame {
@@ -16,6 +15,10 @@ export interface RawFrames {
   next(): Promise<Frame>;
   /** Everything that comes until the server ends the connection. */
   rest(): Promise<Frame[]>;
+  /** Reads no more. */
+  pause(): void;
+  /** Ends the connection without a close frame. */
+  cut(): void;
 }
 
 const open = new Set<{ destroy(): unknown }>();
@@ -56,9 +59,7 @@ export async function rawFrames(url: string, sid?: string): Promise<RawFrames> {
     upgraded.reject(new Error("the connection was closed"));
     wake();
   });
-  const { pathname, search } = new URL(engineUrl(url, "websocket", sid));
-  const headers = Object.entries({ Host: "x", ...upgradeHeaders }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.write(`GET ${pathname}${search} HTTP/1.1\r\n${headers.join("")}\r\n`);
+  socket.write(upgradeRequest({ sid }));
   await upgraded.promise;
 
   async function next(): Promise<Frame> {
@@ -76,7 +77,13 @@ export async function rawFrames(url: string, sid?: string): Promise<RawFrames> {
   }
 
   if (sid === undefined) await next();
-  return { send: (...bytes) => void socket.write(Buffer.concat(bytes)), next, rest };
+  return {
+    send: (...bytes) => void socket.write(Buffer.concat(bytes)),
+    next,
+    rest,
+    pause: () => void socket.pause(),
+    cut: () => void socket.destroy(),
+  };
 }
 
 /** The first frame, if it is complete. Servers do not mask (RFC 6455 5.1). */
@@ -95,7 +102,7 @@ function take(data: Buffer): { frame: Frame; length: number } | undefined {
   };
 }
 
-afterEach(() => {
+export function closeFrames(): void {
   for (const socket of open) socket.destroy();
   open.clear();
-});
+}

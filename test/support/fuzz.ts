@@ -1,19 +1,12 @@
 import { expect } from "bun:test";
 import * as v from "valibot";
-import { problems } from "../../src/model/problem.ts";
 import { launch } from "./binary.ts";
 import { authorize, closePages, connected, notify, transports } from "./client.ts";
+import { flawOfProblem } from "./problem.ts";
 import { generator, seeded, type Random } from "./random.ts";
-import { metric, noSessions, until, type Answer } from "./raw.ts";
+import { metric, noSessions, patience_ms, until, type Answer } from "./raw.ts";
+import { report, scale } from "./scale.ts";
 import { apiKey, wsToken } from "./service.ts";
-
-/** How many rounds, each with a seed of its own. The long form: FUZZ_ROUNDS=100 bun test test/fuzz */
-const rounds = Number(process.env["FUZZ_ROUNDS"] ?? 1);
-
-/** What a round may take at most. */
-const round_ms = 20_000;
-/** And all of them, with the start of the executable. */
-export const limit_ms = rounds * round_ms + 10_000;
 
 /** Stands in what must never be logged or told to others: messages, packets, queries, tokens. */
 export const secret = "never-to-be-logged";
@@ -42,7 +35,7 @@ export interface Fuzzing<T> {
 export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fuzzing<T>): Promise<void> {
   const { seed: first } = seeded();
   let last = 0;
-  for (let seed = first; seed < first + rounds; seed++) {
+  for (let seed = first; seed < first + scale.fuzzRounds; seed++) {
     const random = generator(seed);
     const made = Array.from({ length: cases }, (_, i) => make(random, i));
     const flaws: string[] = [];
@@ -66,51 +59,27 @@ export async function fuzz<T>({ cases, atOnce, make, run, show, afterRound }: Fu
       throw new Error(`SEED=${seed} repeats it: ${flaws.length} of ${cases} cases\n${flaws.slice(0, 5).join("\n")}`);
     }
   }
+  report(`${scale.fuzzRounds} rounds of ${cases} cases, the first with SEED=${first}`);
 }
 
-/** One that hangs has to tell its seed, too. */
+/** One that hangs has to tell its seed, too: before its test is ended. */
 async function inTime(round: Promise<void>): Promise<void> {
   const late = Promise.withResolvers<void>();
-  const timer = setTimeout(() => late.reject(new Error(`not over within ${round_ms} ms`)), round_ms);
+  const timer = setTimeout(() => late.reject(new Error(`not over within ${patience_ms} ms`)), patience_ms);
   await Promise.race([round, late.promise]).finally(() => clearTimeout(timer));
 }
-
-const Problem = v.strictObject({
-  type: v.string(),
-  title: v.string(),
-  status: v.number(),
-  code: v.string(),
-  detail: v.pipe(v.string(), v.minLength(5)),
-  errors: v.optional(v.array(v.strictObject({ path: v.string(), message: v.string() }))),
-  // As OpenID Connect Back-Channel Logout 1.0 (2.8) asks for it.
-  error: v.optional(v.literal("invalid_request")),
-  error_description: v.optional(v.string()),
-});
-
-/** Bun's own, for what it cannot read. */
-const bare = new Set([400, 413, 426, 431, 505]);
 
 /** What only a bug tells: a stack, a path, the name of an error that nobody caught. */
 const inside = /\n\s+at |node_modules|\$bunfs|\b(Type|Range|Syntax|Reference)Error\b|\.ts:\d/;
 
 /** What is wrong with an answer, or null. */
-export function flawOf({ status, headers, body }: Answer, isHead = false): string | null {
+export function flawOf(answer: Answer, isHead = false): string | null {
+  const { headers, body } = answer;
   if (headers.has("x-injected") || headers.has("set-cookie"))
     return "a header of the request has become one of the answer";
   if (inside.test(body)) return `tells of its inside: ${body}`;
   if ([secret, apiKey, wsToken].some((word) => body.includes(word))) return `tells a secret: ${body}`;
-  if (status < 400) return null;
-  if (!headers.has("x-request-id")) return bare.has(status) && body === "" ? null : `a bare ${status}: ${body}`;
-  if (status >= 500) return `${status}: ${body}`;
-  if (isHead) return null;
-  if (headers.get("content-type") !== "application/problem+json") return `not a problem: ${status} ${body}`;
-  const { success, output } = v.safeParse(v.pipe(v.string(), v.parseJson(), Problem), body);
-  if (!success) return `not a problem: ${body}`;
-  const known = Object.entries(problems).find(([code]) => code === output.code)?.[1];
-  const { title, type, code, error } = output;
-  if ((error !== undefined) !== (code === "logout_token_invalid")) return `not as OpenID asks for it: ${body}`;
-  const isDocumented = known?.status === status && output.status === status && known.title === title;
-  return isDocumented && type === `urn:amper-channels:problem:${code}` ? null : `not a documented problem: ${body}`;
+  return flawOfProblem(answer, isHead);
 }
 
 const Line = v.looseObject({ level: v.picklist(["info", "warn", "debug"]), event: v.string() });
@@ -146,9 +115,13 @@ export async function target(env: Record<string, string> = {}) {
       socket.disconnect();
       await until("the newcomer is gone", async () => (await metric(url, "amper_users")) === 1);
     }
-    await until("the witness is alone", async () => (await metric(url, "amper_sessions")) === 1);
-    expect(await metric(url, 'amper_connections{transport="websocket"}')).toBe(1);
-    expect(await metric(url, 'amper_connections{transport="polling"}')).toBe(0);
+    await until(
+      "the witness is alone",
+      async () =>
+        (await metric(url, "amper_sessions")) === 1 &&
+        (await metric(url, 'amper_connections{transport="websocket"}')) === 1 &&
+        (await metric(url, 'amper_connections{transport="polling"}')) === 0,
+    );
     expect(lines.splice(0).filter((line) => isOdd(line))).toEqual([]);
   }
 

@@ -1,8 +1,8 @@
-import { afterEach } from "bun:test";
 import { connect, type Socket } from "node:net";
 import * as v from "valibot";
 
-const patience_ms = 5000;
+/** How long it is worth waiting for an event, so that a failure tells what has not come. Less than `--timeout` in package.json. */
+export const patience_ms = 60_000;
 const separator = "\u001e";
 const open = new Set<{ close(): unknown }>();
 
@@ -11,7 +11,6 @@ export async function closeRaws(): Promise<void> {
   await Promise.all([...open].map((one) => one.close()));
   open.clear();
 }
-afterEach(closeRaws);
 
 /** Asks until it is so: for what the other side does in its own time. */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -22,10 +21,11 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
-/** The value of a metric; one with labels is named with them, as it stands in the exposition. */
+/** The value of a metric; one with labels is named with them, as it stands in the exposition, and is 0 until it counts. */
 export async function metric(url: string, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();
-  return Number(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, "m").exec(text)?.[1]);
+  if (!text.includes(`# TYPE ${name.replace(/\{.*/, "")} `)) throw new Error(`there is no metric ${name}`);
+  return Number(new RegExp(`^${RegExp.escape(name)} (\\S+)$`, "m").exec(text)?.[1] ?? 0);
 }
 
 export const noSessions = (url: string): Promise<void> =>
@@ -56,6 +56,13 @@ export const upgradeHeaders = {
   "Sec-WebSocket-Version": "13",
   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 } as const;
+
+/** The same with a request line, for a connection that is written by hand. */
+export function upgradeRequest({ sid, headers = {} }: { sid?: string | undefined; headers?: object } = {}): string {
+  const { pathname, search } = new URL(engineUrl("http://x", "websocket", sid));
+  const lines = Object.entries({ Host: "127.0.0.1", ...upgradeHeaders, ...headers }).map((line) => line.join(": "));
+  return `GET ${pathname}${search} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+}
 
 /** An Engine.IO connection that is spoken by hand. */
 export interface Raw {
@@ -195,29 +202,33 @@ export interface TalkOptions {
   readonly enough?: number;
   /** End the connection right after the bytes, as a client that dies does. */
   readonly cut?: boolean;
-  /** Leave if nothing has come for so long: the server waits for the rest of something. */
-  readonly silence_ms?: number;
+  /** Leave when this is over, too: the server may wait for the rest of something. */
+  readonly leaveAfter?: () => Promise<unknown>;
   /** The address of loopback to call from: for the server, another client. */
   readonly from?: string;
 }
 
 /** Writes bytes to a fresh TCP connection, as they are, and listens. */
 export function talk(url: string, bytes: string | Uint8Array, options: TalkOptions = {}): Promise<Talk> {
-  const { enough = 1, cut = false, silence_ms = patience_ms, from: localAddress } = options;
+  const { enough = 1, cut = false, leaveAfter, from: localAddress } = options;
   const data = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
   const isHead = Buffer.from(data.subarray(0, 5)).toString() === "HEAD ";
-  const { promise, resolve } = Promise.withResolvers<Talk>();
+  const { promise, resolve, reject } = Promise.withResolvers<Talk>();
   let text = "";
   const target = { port: Number(new URL(url).port), host: "127.0.0.1", ...(localAddress && { localAddress }) };
   const socket: Socket = connect(target, () => {
     if (cut) socket.end(data);
     else socket.write(data);
+    if (leaveAfter !== undefined) void leaveAfter().then(() => finish(false), reject);
   });
   const finish = (closed: boolean) => {
     resolve({ text, answers: parseAnswers(text, isHead), closed });
     socket.destroy();
   };
-  socket.setTimeout(silence_ms, () => finish(false));
+  socket.setTimeout(patience_ms, () => {
+    reject(new Error(`neither an answer nor an end within ${patience_ms} ms, only ${JSON.stringify(text)}`));
+    socket.destroy();
+  });
   socket.on("data", (chunk: Buffer) => {
     text += chunk.toString("latin1");
     if (!cut && parseAnswers(text, isHead).length >= enough) finish(false);
@@ -226,6 +237,14 @@ export function talk(url: string, bytes: string | Uint8Array, options: TalkOptio
   socket.on("error", () => finish(true));
   socket.on("close", () => finish(true));
   return promise;
+}
+
+/**
+ * Resolves when the server has read what was sent to it before, and what it answers to that at once is here: it has answered two
+ * requests since, the second asked after the answer to the first.
+ */
+export async function handled(url: string): Promise<void> {
+  for (let i = 0; i < 2; i++) await (await fetch(`${url}/health/live`)).text();
 }
 
 /** The answers that are complete. */

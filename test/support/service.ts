@@ -1,4 +1,3 @@
-import { afterEach } from "bun:test";
 import * as v from "valibot";
 import type { Log } from "../../src/observe/log.ts";
 import { startService, type Service } from "../../src/service.ts";
@@ -43,10 +42,10 @@ export async function start(
   return service;
 }
 
-afterEach(async () => {
+export async function stopServices(): Promise<void> {
   await Promise.all([...running].map((service) => service.stop()));
   running.clear();
-});
+}
 
 const Token = v.object({ token: v.string() });
 
