@@ -41,7 +41,7 @@ export function createDelivery(needs: {
 
   function follow(entry: Entry): Outcome {
     window.add(entry);
-    beat.moved(entry);
+    beat.moved();
     if (entry.kind === "revocation") return { connections: revoke(entry, entry), offline: [] };
     if (entry.ttl_seconds > 0) held.add(entry);
     return fanout.deliver(entry);

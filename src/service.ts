@@ -98,7 +98,7 @@ export async function startService(
   // Who is connected, and how entries of the journal reach them.
   const registry = createRegistry<Connection>();
   const members = createMembers(registry, events.connections);
-  const confirmation = createConfirmation({ window, held });
+  const confirmation = createConfirmation({ window, held, registry });
   const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
   const beat = createBeat(settings, { window, fanout });
   const expiry = createExpiry(settings, { clock, registry, members });

@@ -111,7 +111,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     const ending = access.endingOf(connection);
     if (ending !== undefined) return members.close(connection, ending);
     sessions.authenticated(session);
-    fanout.admit(connection, owed(connection, resumption));
+    fanout.admit(connection, owed(connection, resumption), resumption.head);
     engine.on("upgrade", () => {
       const upgraded = webSockets.take(engine);
       if (upgraded !== null) members.upgrade(connection, upgraded);

@@ -65,7 +65,7 @@ export const Settings = v.pipe(
       public: true,
     }),
     journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "largest size of all notifications that can be replayed to connections that come back",
+      description: "memory for notifications that can be replayed to connections that come back",
       public: true,
     }),
     journal_sync: setting(v.picklist(["normal", "full"], "must be normal or full"), "normal", {

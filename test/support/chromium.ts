@@ -1,4 +1,4 @@
-import { chromium, type Browser, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { describeWith } from "./parts.ts";
 
 const executablePath = Bun.which("chromium");
@@ -17,6 +17,8 @@ const servers = new Set<Bun.Server<undefined>>();
  * talks to anybody but the page. Closed after the test by itself.
  */
 export async function openPage(html: string): Promise<Page> {
+  // Not with all test files: it takes a while to load.
+  const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
     ...(executablePath !== null && { executablePath }),
     args: [

@@ -10,6 +10,7 @@ import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
 import { closeFrames } from "./frames.ts";
 import { stopKeycloak } from "./keycloak.ts";
+import { closeLosingProxies } from "./losing-proxy.ts";
 import { closeProxies } from "./proxy.ts";
 import { closeRaws } from "./raw.ts";
 import { stopServices } from "./service.ts";
@@ -22,6 +23,7 @@ afterEach(closePages);
 afterEach(closeBrowsers);
 afterEach(unmount);
 afterEach(closeProxies);
+afterEach(closeLosingProxies);
 afterEach(stopServices);
 
 afterAll(stopKeycloak);
