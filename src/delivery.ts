@@ -6,14 +6,12 @@ import type { Fanout } from "./connections/fanout.ts";
 import type { Members } from "./connections/members.ts";
 import type { Registry } from "./connections/registry.ts";
 import type { Held } from "./journal/held.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Follower, Journal } from "./journal/journal.ts";
 import type { Window } from "./journal/window.ts";
-import type { Entry, Outcome, Revoked } from "./model/entry.ts";
+import type { Draft, Entry, Outcome, Revoked } from "./model/entry.ts";
 
 /** The heart: from an entry of the journal to the connections that it is for. */
-export interface Delivery {
-  /** Called with each entry of the journal, in its order, in the step in which the journal took it. */
-  follow(entry: Entry): Outcome;
+export interface Delivery extends Follower {
   /** Puts a revocation in force on this node, and tells how many connections it ended. */
   revoke(revoked: Revoked, at_ms: number): number;
   /** Ends the connections that would not be let in any more, after the settings have changed; tells how many. */
@@ -35,6 +33,16 @@ export function createDelivery(needs: {
 }): Delivery {
   const { journal, window, held, revocations, access, registry, members, fanout, beat } = needs;
 
+  function reserve(draft: Draft): () => void {
+    if (draft.kind !== "notification" || draft.ttl_seconds === 0) return () => {};
+    return held.reserve(draft.target.users ?? [], draft.json.length);
+  }
+
+  function count(draft: Draft): Outcome {
+    if (draft.kind === "notification") return fanout.count(draft.target);
+    return { connections: concerned(draft).length, offline: [] };
+  }
+
   function follow(entry: Entry): Outcome {
     window.add(entry);
     beat.moved(entry);
@@ -45,7 +53,11 @@ export function createDelivery(needs: {
 
   function revoke(revoked: Revoked, at_ms: number): number {
     revocations.add(revoked, at_ms);
-    return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
+    return end(concerned(revoked));
+  }
+
+  function concerned(revoked: Revoked): readonly Connection[] {
+    return revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user);
   }
 
   function end(candidates: Iterable<Connection>): number {
@@ -68,5 +80,5 @@ export function createDelivery(needs: {
     if (access.hasEnded()) endForbidden();
   }
 
-  return { follow, revoke, endForbidden, tidy };
+  return { reserve, count, follow, revoke, endForbidden, tidy };
 }

@@ -64,6 +64,13 @@ export function registerGauges(
     () => (now() - (window.oldest_ms ?? now())) / 1000,
   );
   reading("journal_bytes", "Size of the journal on the disk.", journal.size_bytes);
+  reading("idempotency_keys", "Idempotency-Keys whose answers are kept.", () => journal.memos().count);
+  reading("idempotency_bytes", "Size of the answers kept for Idempotency-Keys.", () => journal.memos().bytes);
+  reading(
+    "idempotency_age_seconds",
+    "Age of the oldest Idempotency-Key whose answer is kept.",
+    () => (now() - (journal.memos().oldest_ms ?? now())) / 1000,
+  );
   reading("held", "Notifications that wait for a user, once for each user.", () => held.count);
   reading("held_bytes", "Bytes of notifications that wait for a user.", () => held.bytes);
   reading("revocations", "Revocations in force.", () => revocations.size);

@@ -68,7 +68,7 @@ export async function startService(
   const revocations_ms = longestCredential_ms(settings);
   const journal =
     settings.journal.kind === "memory"
-      ? createMemoryJournal({ now })
+      ? createMemoryJournal(settings, { now })
       : await openSqliteJournal(settings.journal.path, settings, { revocations_ms, events: events.journal, now });
   const window = createWindow(settings, journal.history, now);
   const held = createHeld(settings, { journal, events: events.journal, now });
@@ -91,7 +91,7 @@ export async function startService(
   const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
   const beat = createBeat(settings, { window, fanout });
   const delivery = createDelivery({ journal, window, held, revocations, access, registry, members, fanout, beat });
-  journal.follow(delivery.follow);
+  journal.follow(delivery);
 
   // What comes from outside.
   const sessions = createSessions(settings, events.requests);
@@ -113,7 +113,7 @@ export async function startService(
   });
   const revoker = createRevoker({ delivery, journal, events: events.access, now });
   const logout = createLogout({ realms, revoker, events: events.access, now });
-  const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
+  const notify = createNotify(settings, { access, gate, journal, events: events.journal });
   const cors = createCors(settings);
   const routes = createRoutes(settings, {
     access,

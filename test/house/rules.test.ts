@@ -21,7 +21,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   connections: ["model", "settings", "observe", "limits", "journal", "authorize"],
   delivery: ["model", "journal", "authorize", "connections"],
   revocations: ["model", "observe", "journal", "authorize", "delivery"],
-  notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
+  notify: ["model", "settings", "observe", "limits", "journal", "authorize"],
   gauges: ["observe", "journal", "authorize", "connections", "revocations"],
   http: ["model", "settings", "observe", "limits", "journal", "authorize", "connections", "revocations", "notify"],
   service: [
