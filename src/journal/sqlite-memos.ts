@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import * as v from "valibot";
 import { Cursor } from "../model/cursor.ts";
 import type { MemoTotals } from "./journal.ts";
-import { createMemoIndex, tagOf } from "./memo-index.ts";
+import { blockOf, createMemoIndex, perBlock, placeOf, tagOf } from "./memo-index.ts";
 import { memoLife_ms, sizeOf, type MemoSettings, type StoredMemo } from "./memo.ts";
 
 /** The table `memos`. Everything but `totals` is called in a transaction. */
@@ -12,9 +12,11 @@ export interface Memos {
   add(name: string, memo: StoredMemo, time_ms: number): void;
   /** Forgets those that are too old or too many, the oldest first, and no more of them than this. */
   forget(atMost: number, now_ms: number): void;
-  /** Where it stands; `reset` takes it back there, after the transaction has failed. */
+  /** Before a transaction: where it stands. `reset` takes it back there, if the transaction has failed. */
   mark(): Mark;
   reset(mark: Mark): void;
+  /** At the end: a start reads what is stored, instead of each memo. */
+  save(): void;
   totals(): MemoTotals;
   finalize(): void;
 }
@@ -25,7 +27,6 @@ interface Mark {
   /** The size of all memos that there ever were. */
   readonly end_bytes: number;
   readonly oldest: Oldest | undefined;
-  readonly tags: Uint32Array<ArrayBuffer>;
 }
 
 interface Oldest {
@@ -42,9 +43,6 @@ interface Row extends Oldest {
   readonly outcomes: string;
 }
 
-/** Tags are stored together by so many, so that a start reads them instead of the memos. */
-const block = 4096;
-
 /** In a transaction of the caller. */
 export function openMemos(db: Database, settings: MemoSettings): Memos {
   const { max_idempotency_bytes } = settings;
@@ -52,7 +50,7 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
   const sql = {
     insert: db.prepare("INSERT INTO memos VALUES (?, ?, ?, ?, ?, ?, ?)"),
     get: db.prepare<Row, [number]>("SELECT * FROM memos WHERE id = ?"),
-    insertTags: db.prepare("INSERT INTO memo_tags VALUES (?, ?)"),
+    insertTags: db.prepare("INSERT OR REPLACE INTO memo_tags VALUES (?, ?)"),
     firstToKeep: db.prepare<Oldest, [number, number, number, number]>(
       `SELECT id, time_ms, before_bytes FROM memos
        WHERE id >= ? AND id < ? AND time_ms >= ? AND before_bytes >= ? ORDER BY id LIMIT 1`,
@@ -65,43 +63,48 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
   let end_bytes = newest === null ? 0 : newest.before_bytes + sizeOf(newest.name, parse(newest));
   let oldest =
     db.query<Oldest, []>("SELECT id, time_ms, before_bytes FROM memos ORDER BY id LIMIT 1").get() ?? undefined;
-  const index = createMemoIndex(count(), () => oldest?.id ?? next);
-  /** Of the block that is not full yet, each at its place. A new one for each block: `reset` takes back the one before. */
-  let tags = new Uint32Array(block);
+  const index = createMemoIndex();
   load();
 
   function load(): void {
-    const from = oldest?.id ?? next;
-    db.run("DELETE FROM memo_tags WHERE block < ? OR block >= ?", [blockOf(from), blockOf(next)]);
-    const whole = db.query<{ block: number; tags: Uint8Array }, []>("SELECT * FROM memo_tags ORDER BY block");
-    let known = from;
-    for (const stored of whole.iterate()) {
-      // Written by another version, or with a gap: their names tell.
-      if (stored.block !== blockOf(known) || stored.tags.length !== block * 4) break;
-      const view = new DataView(stored.tags.buffer, stored.tags.byteOffset);
-      const end = (stored.block + 1) * block;
-      for (; known < end; known++) index.add(view.getUint32((known % block) * 4, true), known);
+    // None is left: numbers begin anew.
+    if (oldest === undefined) db.run("DELETE FROM memo_tags");
+    let known = oldest?.id ?? next;
+    const stored = db.query<{ block: number; tags: Uint8Array<ArrayBuffer> }, [number]>(
+      "SELECT * FROM memo_tags WHERE block >= ? ORDER BY block",
+    );
+    for (const { block, tags: bytes } of stored.all(blockOf(known))) {
+      if (block !== blockOf(known)) break;
+      const tags = new Float64Array(bytes.slice().buffer);
+      if (block < blockOf(next)) {
+        index.load(block, tags);
+        known = (block + 1) * perBlock;
+      } else {
+        for (const tag of tags) {
+          const id = block * perBlock + placeOf(tag);
+          index.add(Math.floor(tag / perBlock), id);
+          known = Math.max(known, id + 1);
+        }
+      }
     }
-    db.run("DELETE FROM memo_tags WHERE block >= ?", [blockOf(known)]);
+    // Made since the last close, if that was no close; or by an older version.
     const rest = db.query<{ id: number; name: string }, [number]>(
       "SELECT id, name FROM memos WHERE id >= ? ORDER BY id",
     );
-    for (const { id, name } of rest.iterate(known)) noteTag(tagOf(name), id);
+    for (const { id, name } of rest.iterate(known)) note(name, id);
   }
 
-  function noteTag(tag: number, id: number): void {
-    index.add(tag, id);
-    if (id % block === 0) tags = new Uint32Array(block);
-    tags[id % block] = tag;
-    if (id % block !== block - 1) return;
-    const bytes = Buffer.alloc(block * 4);
-    for (const [place, stored] of tags.entries()) bytes.writeUInt32LE(stored, place * 4);
-    sql.insertTags.run(blockOf(id), bytes);
+  function note(name: string, id: number): void {
+    index.add(tagOf(name), id);
+    if (placeOf(id) === perBlock - 1) store(blockOf(id), index.seal(blockOf(id)));
+  }
+
+  function store(block: number, tags: Float64Array<ArrayBuffer>): void {
+    sql.insertTags.run(block, new Uint8Array(tags.buffer));
   }
 
   function find(name: string, now_ms: number): StoredMemo | undefined {
     for (const id of index.find(tagOf(name))) {
-      if (id >= next) continue;
       const row = sql.get.get(id);
       if (row?.name === name) return row.time_ms >= now_ms - life_ms ? parse(row) : undefined;
     }
@@ -113,7 +116,7 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
     sql.insert.run(id, name, memo.fingerprint, memo.cursor, time_ms, end_bytes, memo.outcomes);
     oldest ??= { id, time_ms, before_bytes: end_bytes };
     end_bytes += sizeOf(name, memo);
-    noteTag(tagOf(name), id);
+    note(name, id);
   }
 
   function forget(atMost: number, now_ms: number): void {
@@ -136,10 +139,15 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
     find,
     add,
     forget,
-    mark: () => ({ next, end_bytes, oldest, tags }),
-    reset(mark) {
-      ({ next, end_bytes, oldest, tags } = mark);
+    mark() {
+      index.begin(blockOf(oldest?.id ?? next));
+      return { next, end_bytes, oldest };
     },
+    reset(mark) {
+      index.undo();
+      ({ next, end_bytes, oldest } = mark);
+    },
+    save: () => store(blockOf(next), index.newest()),
     totals: () => ({
       count: count(),
       bytes: oldest === undefined ? 0 : end_bytes - oldest.before_bytes,
@@ -149,10 +157,6 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
       for (const statement of Object.values(sql)) statement.finalize();
     },
   };
-}
-
-function blockOf(id: number): number {
-  return Math.floor(id / block);
 }
 
 function parse({ fingerprint, cursor, outcomes }: Row): StoredMemo {

@@ -190,6 +190,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     clearInterval(probing);
     health.look();
     if (health.isLost) return health.abandon();
+    if (health.reason === undefined) health.attempt(memos.save);
     // SQLite keeps the file, and its lock, as long as one statement is left.
     entries.finalize();
     memos.finalize();
