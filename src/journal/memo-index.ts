@@ -77,7 +77,7 @@ export function createMemoIndex(): MemoIndex {
       for (const block of before.blocks) sealed.delete(block);
     },
     seal(block) {
-      const tags = recent.toArray().sort();
+      const tags = recent.toArray().toSorted();
       sealed.set(block, tags);
       before.blocks.push(block);
       recent = createTable();

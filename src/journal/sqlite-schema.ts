@@ -55,8 +55,9 @@ const migrations = [
          SELECT row_number() OVER (ORDER BY time_ms, scope, key) AS id, scope || char(10) || key AS name,
            fingerprint, cursor, time_ms,
            -- Without a receipt: its process died before anybody was told of it.
-           CASE WHEN receipt IS NULL THEN '[[0,true]]'
-             ELSE json_array(json_array(receipt ->> 'connections', json(receipt -> 'offline'))) END AS outcomes
+           CASE WHEN json_valid(receipt)
+             THEN json_array(json_array(receipt ->> 'connections', json(receipt -> 'offline')))
+             ELSE '[[0,true]]' END AS outcomes
          FROM old_memos
        )
      );
