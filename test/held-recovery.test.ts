@@ -57,6 +57,17 @@ for (const [name, open] of Object.entries(raws)) {
       expect(await messages(url, back, "alice")).toEqual(["lost"]);
     });
 
+    test("brings nothing along that was sent before the first connect", async () => {
+      const { url } = await start(silent);
+      const auth = await authOf(url);
+      const { id: offset } = await notify(url, { msg: "received", keycloak: "alice", ttl: 60 });
+      await notify(url, { msg: "for those who were there", channel: "msf" });
+      const pid = await connect(await open(url), auth);
+      const back = await open(url);
+      expect(await connect(back, { ...auth, pid, offset })).toBe(pid);
+      expect(await messages(url, back, "alice")).toEqual([]);
+    });
+
     test("comes before what was missed, in the order of the journal", async () => {
       const { url } = await start(silent);
       const auth = await authOf(url);

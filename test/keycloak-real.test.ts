@@ -50,11 +50,10 @@ async function expectStaysAway({ socket }: Page): Promise<void> {
   expect(await refused).toMatchObject({ data: { code: "revoked" } });
 }
 
-describeKeycloak("a real Keycloak", () => {
+await describeKeycloak("a real Keycloak", () => {
   describe("a service that starts before it", () => {
     // The first, as the last one stops it: Keycloak is slow to start, and is started once.
     test("is not ready, refuses nobody for good, and is well by itself as soon as Keycloak is there", async () => {
-      await stopKeycloak();
       await beginKeycloak();
       const { url, said } = await serve();
       await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");

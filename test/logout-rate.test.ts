@@ -11,8 +11,8 @@ afterEach(async () => {
 });
 
 async function setUp() {
-  const ours = (realm = await startRealm({ now: Date.now }));
   const now_ms = Date.now();
+  const ours = (realm = await startRealm({ now: () => now_ms }));
   const { url } = await start(
     {
       AMPER_KEYCLOAK_ISSUER: ours.issuer,

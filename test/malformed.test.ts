@@ -37,12 +37,11 @@ const settings = {
   AMPER_TRUST_PROXY_HOPS: "1",
 };
 
-/** What is wrong with an answer, or null. */
+/** What is wrong with an answer, or null. A receipt may tell a user's name, whatever it is. */
 function flawOf(answer: Answer, isHead = false): string | null {
-  const { body } = answer;
-  return [secret, apiKey, wsToken].some((word) => body.includes(word))
-    ? `tells a secret: ${body}`
-    : flawOfProblem(answer, isHead);
+  const { status, body } = answer;
+  const isTold = status >= 400 && [secret, apiKey, wsToken].some((word) => body.includes(word));
+  return isTold ? `tells a secret: ${body}` : flawOfProblem(answer, isHead);
 }
 
 async function answerOf(response: Response): Promise<Answer> {

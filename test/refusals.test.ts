@@ -107,8 +107,9 @@ for (const [name, options] of Object.entries(transports)) {
       const closing = next(socket, "closing");
       await first.stop();
       expect(await closing).toEqual({ code: "draining", reconnect: true });
+      const back = next(socket, "connect");
       const successor = await start({ AMPER_TOKEN_SECRET: secret, AMPER_PORT: port });
-      await next(socket, "connect");
+      await back;
       await notify(successor.url, { msg: "here", keycloak: "alice" });
       expect(await count(1)).toEqual(["here"]);
     });

@@ -40,8 +40,7 @@ export async function drain(
   const ticks = Math.max(1, (drain_seconds * 1000) / tick_ms);
   for (let tick = 1; registry.size > 0; tick++) {
     const mayRemain = Math.floor(all * Math.max(0, 1 - tick / ticks));
-    // At least one at the first tick: a connection that is alone need not wait.
-    const share = Math.max(registry.size - mayRemain, tick === 1 ? 1 : 0);
+    const share = Math.max(0, registry.size - mayRemain);
     for (const connection of registry.all().take(share).toArray()) members.close(connection, "draining");
     if (registry.size > 0) await Bun.sleep(tick_ms);
   }

@@ -113,7 +113,7 @@ async function run(server: Started, wsToken: string): Promise<void> {
 }
 
 process.once("exit", stopEverything);
-const { peers } = await findPeers({ ours: [BINARY], sqlite: false });
+const { peers } = await findPeers({ ours: [BINARY], sqlite: false, before: undefined });
 const ours = peers.find(({ name }) => name === "ours") ?? fail("there is no server");
 const server = await start(ours);
 await run(server, ours.ws_token ?? fail("ours has a token"));

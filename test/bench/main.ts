@@ -9,7 +9,7 @@ import { API_KEY, findPeers, type Peer, pinned, spawnOn, start, stopEverything }
 import { print, type Round, summarise } from "./table.ts";
 
 const HELP = `bun test/bench/main.ts [--connections 5000] [--rounds 5] [--seconds 1] [--journal sqlite] [--quick] [--json]
-                           [--server "COMMAND"]
+                           [--server "COMMAND"] [--before EXECUTABLE]
 
   --connections  pages that are open at the same time
   --rounds       each round runs every server once; the table shows medians
@@ -17,6 +17,7 @@ const HELP = `bun test/bench/main.ts [--connections 5000] [--rounds 5] [--second
   --journal      sqlite: measures our server a second time, with the journal in a file of SQLite
   --quick        a smoke test within 20 s: few pages, one round; its numbers mean little
   --json         the medians and every round as JSON instead of the table
+  --before       an older executable of ours: measures it as well, to show what a change costs
   --server       what to run instead of dist/amper-channels, e.g. "bun src/main.ts"
 `;
 
@@ -37,6 +38,7 @@ function settings() {
       rounds: { type: "string" },
       seconds: { type: "string" },
       server: { type: "string" },
+      before: { type: "string" },
       journal: { type: "string", default: "memory" },
       quick: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -48,6 +50,7 @@ function settings() {
   return {
     help: values.help,
     json: values.json,
+    before: values.before,
     ours: values.server?.split(" ") ?? [BINARY],
     connections: positive(values.connections ?? (quick ? "500" : "5000"), "connections"),
     rounds: positive(values.rounds ?? (quick ? "1" : "5"), "rounds"),
@@ -98,7 +101,7 @@ async function bench(set: Settings): Promise<void> {
   // Not counted: the first start reads the program from the disk. A peer that cannot start ends the bench here.
   for (const peer of peers) await (await start(peer)).stop();
 
-  const rounds: Record<Peer["name"], Round[]> = { ours: [], sqlite: [], node: [], bare: [] };
+  const rounds: Record<Peer["name"], Round[]> = { ours: [], sqlite: [], before: [], node: [], bare: [] };
   for (let round = 0; round < set.rounds; round++) {
     // Each one goes first in turn, so that none always meets the machine in the state that another left.
     for (let turn = 0; turn < peers.length; turn++) {

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Subprocess } from "bun";
 import { folder } from "../support/folder.ts";
 
-/** `ours` keeps its journal in memory, `sqlite` is ours too, with its journal on the disk. */
-export type PeerName = "ours" | "sqlite" | "node" | "bare";
+/** `ours` keeps its journal in memory, `sqlite` is ours with its journal on the disk, `before` an older executable of ours. */
+export type PeerName = "ours" | "sqlite" | "before" | "node" | "bare";
 
 export interface Peer {
   readonly name: PeerName;
@@ -112,10 +112,12 @@ interface Wanted {
   /** The command that is our server. */
   readonly ours: readonly string[];
   readonly sqlite: boolean;
+  /** The path of an older executable to compare with. */
+  readonly before: string | undefined;
 }
 
 /** The peers that can run here, and the reason for each that cannot. */
-export async function findPeers({ ours, sqlite }: Wanted): Promise<{ peers: Peer[]; notes: string[] }> {
+export async function findPeers({ ours, sqlite, before }: Wanted): Promise<{ peers: Peer[]; notes: string[] }> {
   const directory = folder();
   const bare = join(directory, "bare");
   const build = ["build", join(import.meta.dir, "peer-bare.ts"), "--compile", "--minify", "--outfile", bare];
@@ -129,6 +131,7 @@ export async function findPeers({ ours, sqlite }: Wanted): Promise<{ peers: Peer
   if (sqlite) {
     peers.push(oneOfOurs("sqlite", ours, (port) => `sqlite:${join(directory, `${Date.now()}-${port}.db`)}`));
   }
+  if (before !== undefined) peers.push(oneOfOurs("before", [before], () => "memory:"));
   const node = Bun.which("node");
   if (node === null) return { peers, notes: ["Socket.IO on Node is skipped: there is no `node` on the PATH."] };
   peers.push({ name: "node", command: [node, join(import.meta.dir, "peer-node.mjs")], environment: byPort });

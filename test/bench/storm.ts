@@ -91,7 +91,7 @@ function median(values: readonly number[]): number {
 
 const journals = folder();
 process.once("exit", stopEverything);
-const { peers } = await findPeers({ ours: [BINARY], sqlite: false });
+const { peers } = await findPeers({ ours: [BINARY], sqlite: false, before: undefined });
 const template = peers.find(({ name }) => name === "ours") ?? fail("there is no server");
 const results = WINDOWS.map((others) => ({ others, cpu: [0].slice(1) }));
 for (let round = 0; round < ROUNDS; round++) {

@@ -9,15 +9,17 @@ type Metric = keyof Round;
 const COLUMNS: Readonly<Record<PeerName, string>> = {
   ours: "ours",
   sqlite: "ours, SQLite",
+  before: "before",
   node: "Node",
   bare: "bare",
 };
-const PEERS = ["ours", "sqlite", "node", "bare"] as const;
+const PEERS = ["ours", "sqlite", "before", "node", "bare"] as const;
 
 const COMPARISONS = [
   { name: "bare", title: "ours / bare", of: "ours", to: "bare" },
   { name: "node", title: "ours / Node", of: "ours", to: "node" },
   { name: "sqlite", title: "SQLite / memory", of: "sqlite", to: "ours" },
+  { name: "before", title: "ours / before", of: "ours", to: "before" },
 ] as const;
 type ComparisonName = (typeof COMPARISONS)[number]["name"];
 
