@@ -8,14 +8,12 @@ import type { Fanout } from "./connections/fanout.ts";
 import type { Members } from "./connections/members.ts";
 import type { Registry } from "./connections/registry.ts";
 import type { Held } from "./journal/held.ts";
-import type { Journal } from "./journal/journal.ts";
+import type { Follower, Journal } from "./journal/journal.ts";
 import type { Window } from "./journal/window.ts";
-import type { Entry, Outcome, Revoked } from "./model/entry.ts";
+import type { Draft, Entry, Outcome, Revoked } from "./model/entry.ts";
 
 /** The heart: from an entry of the journal to the connections that it is for. */
-export interface Delivery {
-  /** Called with each entry of the journal, in its order, in the step in which the journal took it. */
-  follow(entry: Entry): Outcome;
+export interface Delivery extends Follower {
   /** Puts a revocation in force on this node, and tells how many connections it ended. */
   revoke(revoked: Revoked, at: RevokedAt): number;
   /** Ends the connections that would not be let in any more, after the settings have changed; tells how many. */
@@ -39,6 +37,16 @@ export function createDelivery(needs: {
 }): Delivery {
   const { journal, window, held, revocations, access, registry, members, fanout, beat, expiry, clock } = needs;
 
+  function reserve(draft: Draft): () => void {
+    if (draft.kind !== "notification" || draft.ttl_seconds === 0) return () => {};
+    return held.reserve(draft.target.users ?? [], Buffer.byteLength(draft.json));
+  }
+
+  function count(draft: Draft): Outcome {
+    if (draft.kind === "notification") return fanout.count(draft.target);
+    return { connections: concerned(draft).length, offline: [] };
+  }
+
   function follow(entry: Entry): Outcome {
     window.add(entry);
     beat.moved();
@@ -49,9 +57,15 @@ export function createDelivery(needs: {
 
   function revoke(revoked: Revoked, at: RevokedAt): number {
     revocations.add(revoked, at);
-    if (revoked.user !== undefined) return end(registry.ofUser(revoked.user));
-    const unlinked = revoked.unlinked === undefined ? [] : registry.ofUser(revoked.unlinked);
-    return end(new Set([...registry.ofSession(revoked.session), ...unlinked]));
+    return end(concerned(revoked));
+  }
+
+  /** The connections that a revocation may end, each once. */
+  function concerned(revoked: Revoked): readonly Connection[] {
+    if (revoked.user !== undefined) return registry.ofUser(revoked.user);
+    const ofSession = registry.ofSession(revoked.session);
+    if (revoked.unlinked === undefined) return ofSession;
+    return [...new Set([...ofSession, ...registry.ofUser(revoked.unlinked)])];
   }
 
   function end(candidates: Iterable<Connection>): number {
@@ -77,5 +91,5 @@ export function createDelivery(needs: {
     if (access.hasEnded()) endForbidden();
   }
 
-  return { follow, revoke, endForbidden, tidy };
+  return { reserve, count, follow, revoke, endForbidden, tidy };
 }

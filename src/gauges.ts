@@ -1,5 +1,6 @@
 import type { Realms } from "./authorize/realms.ts";
 import type { Revocations } from "./authorize/revocations.ts";
+import type { Clock } from "./clock/clock.ts";
 import type { Connection } from "./connections/connection.ts";
 import type { Members } from "./connections/members.ts";
 import type { Registry } from "./connections/registry.ts";
@@ -28,9 +29,10 @@ export function registerGauges(
     readonly revoker: Revoker;
     readonly logout: Logout;
     readonly realms: Realms | undefined;
+    readonly clock: Pick<Clock, "believed_ms">;
   },
 ): void {
-  const { registry, members, sessions, journal, window, held, revocations, revoker, logout, realms } = state;
+  const { registry, members, sessions, journal, window, held, revocations, revoker, logout, realms, clock } = state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
 
@@ -65,6 +67,13 @@ export function registerGauges(
     () => (journal.uptime_ms() - (window.oldest_ms ?? journal.uptime_ms())) / 1000,
   );
   reading("journal_bytes", "Size of the journal on the disk.", journal.size_bytes);
+  reading("idempotency_keys", "Idempotency-Keys whose answers are kept.", () => journal.memos().count);
+  reading("idempotency_bytes", "Size of the answers kept for Idempotency-Keys.", () => journal.memos().bytes);
+  reading(
+    "idempotency_age_seconds",
+    "Age of the oldest Idempotency-Key whose answer is kept.",
+    () => (clock.believed_ms() - (journal.memos().oldest_ms ?? clock.believed_ms())) / 1000,
+  );
   reading("held", "Notifications that wait for a user, once for each user.", () => held.count);
   reading("held_bytes", "Bytes of notifications that wait for a user.", () => held.bytes);
   reading("revocations", "Revocations in force.", () => revocations.size);

@@ -78,7 +78,7 @@ export async function startService(
   const clocks = { now: wall.believed_ms, monotonic: wall.elapsed_ms };
   const journal =
     settings.journal.kind === "memory"
-      ? createMemoryJournal(clocks)
+      ? createMemoryJournal(settings, clocks)
       : await openSqliteJournal(settings.journal.path, settings, { ...clocks, revocations_ms, events: events.journal });
   const clock = createClock(wall, journal);
   const window = createWindow(settings, journal.history, journal.uptime_ms);
@@ -115,7 +115,7 @@ export async function startService(
     expiry,
     clock,
   });
-  journal.follow(delivery.follow);
+  journal.follow(delivery);
 
   // What comes from outside.
   const sessions = createSessions(settings, events.requests);
@@ -138,7 +138,7 @@ export async function startService(
   });
   const revoker = createRevoker({ delivery, journal, events: events.access, clock });
   const logout = createLogout(settings, { realms, revoker, events: events.access, clock });
-  const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
+  const notify = createNotify(settings, { access, gate, journal, events: events.journal });
   const cors = createCors(settings);
   const routes = createRoutes(settings, {
     access,
@@ -168,6 +168,7 @@ export async function startService(
     revoker,
     logout,
     realms,
+    clock,
   });
 
   const server = listen(settings, { answer, gateway, events: { ...events.requests, ...events.connections } });

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { Journal } from "../src/journal/journal.ts";
 import { folder } from "./support/folder.ts";
-import { alice, keep, notification, record } from "./support/journal-suite.ts";
+import { alice, append, keep, notification, record } from "./support/journal-suite.ts";
 import { createClock } from "./support/realm.ts";
 import { openAt } from "./support/sqlite-journal.ts";
 
@@ -23,7 +23,7 @@ describe("an epoch", () => {
     const path = join(folder(), "journal.db");
     const clock = createClock();
     for (let life = 0; life < 10; life++) {
-      await (await open(path, clock.now)).append(notification(life));
+      await append(await open(path, clock.now), notification(life));
       clock.move(keep.window_ms + 1);
     }
     const { epochs } = (await open(path, clock.now)).history;
@@ -34,7 +34,7 @@ describe("an epoch", () => {
   test("is kept while one of its entries is in the window", async () => {
     const path = join(folder(), "journal.db");
     const clock = createClock();
-    for (let life = 0; life < 5; life++) await (await open(path, clock.now)).append(notification(life));
+    for (let life = 0; life < 5; life++) await append(await open(path, clock.now), notification(life));
     const { epochs } = (await open(path, clock.now)).history;
     expect(epochs.map(({ first }) => first)).toEqual([1, 2, 3, 4, 5, 6]);
   });
@@ -42,9 +42,9 @@ describe("an epoch", () => {
   test("is kept while one of its notifications is held, and no longer", async () => {
     const path = join(folder(), "journal.db");
     const clock = createClock();
-    const held = await (await open(path, clock.now)).append(notification("held", { users: [alice] }, 3600));
+    const held = await append(await open(path, clock.now), notification("held", { users: [alice] }, 3600));
     for (let life = 0; life < 3; life++) {
-      await (await open(path, clock.now)).append(notification(life));
+      await append(await open(path, clock.now), notification(life));
       clock.move(keep.window_ms + 1);
     }
     const { history } = await open(path, clock.now);

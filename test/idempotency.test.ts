@@ -2,11 +2,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import * as v from "valibot";
-import { cursorAt, type Cursor } from "../src/model/cursor.ts";
-import { Problem } from "../src/model/problem.ts";
-import type { Journal, Memo, Recalled } from "../src/journal/journal.ts";
-import { createIdempotency, fingerprint } from "../src/notify/idempotency.ts";
-import { parseReceipt, type Receipt } from "../src/notify/receipt.ts";
+import { fingerprint } from "../src/notify/idempotency.ts";
 import { launch } from "./support/binary.ts";
 import { closePages, connected, notify, post } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
@@ -282,31 +278,6 @@ describe("Idempotency-Key over a restart", () => {
     expect(await bob.count(2)).toEqual(["once", "end"]);
   });
 
-  test("killed between commit and answer: the same id, with counts of now, and nothing is sent again", async () => {
-    const path = fresh();
-    const env = { AMPER_JOURNAL: `sqlite:${path}`, AMPER_PING_INTERVAL_MS: "120000" };
-    const first = await start(env);
-    await connected(first.url, "alice", "msf");
-    const { receipt } = await sendOnce(first.url, "a", body);
-    expect(receipt).toMatchObject({ connections: 1, offline: ["bob"], held: true });
-    await first.stop();
-    closePages();
-    const db = new Database(path);
-    expect(db.run("UPDATE memos SET receipt = NULL").changes).toBe(1);
-    db.close();
-
-    const second = await start(env);
-    const nobody = { id: receipt.id, connections: 0, offline: ["alice", "bob"], held: true };
-    expect(await sendOnce(second.url, "a", body)).toEqual({ receipt: nobody, replayed: true });
-    await expectProblem(await send(second.url, "a", { ...body, msg: "other" }), "idempotency_mismatch");
-    const pages = [await connected(second.url, "bob", "msf"), await connected(second.url, "bob", "b2b")];
-    for (const page of pages) expect(await page.count(1)).toEqual(["once"]);
-    const bob = { id: receipt.id, connections: 2, offline: ["alice"], held: true };
-    expect(await sendOnce(second.url, "a", body)).toEqual({ receipt: bob, replayed: true });
-    await notify(second.url, { msg: "end", keycloak: "bob" });
-    for (const page of pages) expect(await page.count(2)).toEqual(["once", "end"]);
-  });
-
   test("what could not be stored is 503, and is not remembered", async () => {
     const path = fresh();
     const env = { AMPER_JOURNAL: `sqlite:${path}` };
@@ -333,72 +304,8 @@ describe("Idempotency-Key over a restart", () => {
   });
 });
 
-describe("what is asked once", () => {
-  function create() {
-    const stored = new Map<string, Recalled>();
-    const journal: Pick<Journal, "recall" | "complete"> = {
-      recall: ({ scope, key }) => stored.get(`${scope}/${key}`),
-      complete({ scope, key }, receipt) {
-        stored.set(`${scope}/${key}`, { fingerprint: "f", cursor: parseReceipt(receipt).id, receipt });
-      },
-    };
-    return { once: createIdempotency(journal), stored };
-  }
-
-  const receipt = (sequence: number) => again(cursorAt("e", sequence));
-  const memo: Memo = { scope: "backend", key: "a", fingerprint: "f" };
-  const never = () => Promise.reject(new Error("asked twice"));
-  const again = (id: Cursor): Receipt => ({ id, connections: 0, offline: [], held: false });
-
-  test("a repeat waits for the first; if that fails, exactly one of those who wait is the next first", async () => {
-    const { once } = create();
-    let asked = 0;
-    const gates = Array.from({ length: 3 }, () => Promise.withResolvers<Receipt>());
-    const first = () => gates[asked++]?.promise ?? never();
-    const repeats = Array.from({ length: 5 }, () => once(memo, first, again));
-    const outcomes = Promise.allSettled(repeats);
-    expect(asked).toBe(1);
-    gates[0]?.reject(new Problem("unavailable"));
-    await expect(repeats[0]).rejects.toMatchObject({ code: "unavailable" });
-    gates[1]?.resolve(receipt(2));
-    const [failed, ...others] = await outcomes;
-    expect(failed?.status).toBe("rejected");
-    expect(asked).toBe(2);
-    const values = others.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
-    expect(values.map((value) => value?.receipt.id)).toEqual(Array.from({ length: 4 }, () => cursorAt("e", 2)));
-    expect(values.filter((value) => value?.replayed === false)).toHaveLength(1);
-  });
-
-  test("another body does not wait, and does not disturb the first", async () => {
-    const { once } = create();
-    const gate = Promise.withResolvers<Receipt>();
-    const first = once(memo, () => gate.promise, again);
-    await expect(once({ ...memo, fingerprint: "other" }, never, again)).rejects.toMatchObject({
-      code: "idempotency_mismatch",
-    });
-    gate.resolve(receipt(1));
-    expect(await first).toEqual({ receipt: receipt(1), replayed: false });
-    expect(await once(memo, never, again)).toEqual({ receipt: receipt(1), replayed: true });
-  });
-
-  test("another key, or the same key of another scope, does not wait", async () => {
-    const { once } = create();
-    const gate = Promise.withResolvers<Receipt>();
-    const first = once(memo, () => gate.promise, again);
-    for (const other of [
-      { ...memo, key: "b" },
-      { ...memo, scope: "other" },
-    ]) {
-      const answer = await once(other, () => Promise.resolve(receipt(2)), again);
-      expect(answer.replayed).toBe(false);
-    }
-    gate.resolve(receipt(1));
-    expect((await first).receipt.id).toBe(cursorAt("e", 1));
-  });
-
-  test("the fingerprint tells bodies apart by everything that is in them", () => {
-    const bodies = [{ msg: 1 }, { msg: "1" }, { msg: [1] }, { msg: null }, { msg: 1, ttl: 0 }, { msg: { a: 1, b: 2 } }];
-    expect(new Set(bodies.map(fingerprint)).size).toBe(bodies.length);
-    expect(fingerprint({ msg: { a: 1 } })).toBe(fingerprint({ msg: { a: 1 } }));
-  });
+test("the fingerprint tells bodies apart by everything that is in them", () => {
+  const bodies = [{ msg: 1 }, { msg: "1" }, { msg: [1] }, { msg: null }, { msg: 1, ttl: 0 }, { msg: { a: 1, b: 2 } }];
+  expect(new Set(bodies.map(fingerprint)).size).toBe(bodies.length);
+  expect(fingerprint({ msg: { a: 1 } })).toBe(fingerprint({ msg: { a: 1 } }));
 });

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import { createMemoryJournal } from "../src/journal/memory.ts";
 import { folder } from "./support/folder.ts";
-import { journalSuite } from "./support/journal-suite.ts";
+import { journalSuite, keep } from "./support/journal-suite.ts";
 import { openAt } from "./support/sqlite-journal.ts";
 
 journalSuite("memory:", {
-  makePlace: () => ({ open: async (now) => createMemoryJournal({ now }) }),
+  makePlace: () => ({ open: async (now) => createMemoryJournal(keep, { now }) }),
   forgets: "it lives and dies with its process",
 });
 

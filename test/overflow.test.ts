@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Target } from "../src/model/entry.ts";
 import { authorize, connected, notify, transports } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
-import { alice, msf, notification } from "./support/journal-suite.ts";
+import { alice, append, msf, notification } from "./support/journal-suite.ts";
 import { startTapped } from "./support/journal-tap.ts";
 import { metric, raws } from "./support/raw.ts";
 import { start } from "./support/service.ts";
@@ -51,7 +51,7 @@ for (const [journalName, journalUrl] of Object.entries(journals)) {
           const bytes = name === "websocket" ? 32 * 1024 * 1024 : 10_000;
           const tooMuch = notification("x".repeat(bytes), target);
           const appended = await Promise.all(
-            [tooMuch, notification("later", target)].map((one) => journal.append(one)),
+            [tooMuch, notification("later", target)].map((one) => append(journal, one)),
           );
           expect(appended.map(({ outcome }) => outcome.connections)).toEqual([1, 0]);
           expect(await metric(url, `amper_backlog_closes_total{transport="${name}"}`)).toBe(1);
@@ -69,7 +69,7 @@ test("a polling client gets what exceeded its backlog, the reason, and nothing n
   await raw.send(`40${JSON.stringify({ token, keycloakID: "alice", channel: "msf" })}`);
   await raw.next();
   const msg = "x".repeat(8000);
-  const [{ cursor }] = await Promise.all([journal.append(notification(msg)), journal.append(notification("later"))]);
+  const [{ cursor }] = await Promise.all([append(journal, notification(msg)), append(journal, notification("later"))]);
   expect(await raw.ended()).toEqual([
     `42["notification","${msg}","${cursor}"]`,
     '42["closing",{"code":"overloaded","reconnect":true}]',

@@ -63,7 +63,7 @@ describe("a quiet user is recovered after a short cut", () => {
       const alice = await connected(url, "alice", "msf");
       let told = 0;
       alice.socket.on("cursor", (head: unknown) => (told = partsOf(v.parse(Cursor, head)).sequence));
-      for (let n = 0; n < count; n++) await journal.append(draft(n));
+      for (let n = 0; n < count; n++) await journal.append([draft(n)]);
       const entries = await metric(url, "amper_window_entries");
       expect(entries).toBeLessThan(count);
       await until("she is told a head that is in the window", () => told >= count - entries);

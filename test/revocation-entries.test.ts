@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { KeycloakId, SessionId } from "../src/model/names.ts";
 import { connected, next, page } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
+import { append } from "./support/journal-suite.ts";
 import { startTapped } from "./support/journal-tap.ts";
 import { expectProblem } from "./support/problem.ts";
 import { claimsOf, startRealm, user } from "./support/realm.ts";
@@ -32,7 +33,7 @@ for (const [journalName, journalUrl] of Object.entries(journals)) {
       const access = await realm.mint();
       const token = await authorizeWith(url, access);
       await realm.stop();
-      const revoke = () => journal.append({ kind: "revocation", ...revoked() });
+      const revoke = () => append(journal, { kind: "revocation", ...revoked() });
       return { url, access, token, revoke };
     }
 

@@ -154,11 +154,12 @@ describe("to revoke", () => {
         },
       },
       journal: {
-        async append(draft) {
+        async append(drafts) {
           if (isFull) throw new Error("the disk is full");
-          taken.push(draft);
+          taken.push(...drafts);
           for (const resolve of waiting.splice(0)) resolve();
-          return { cursor: cursorAt("e", taken.length), outcome: { connections: 1, offline: [] } };
+          const place = { cursor: cursorAt("e", taken.length), outcome: { connections: 1, offline: [] } };
+          return { kind: "appended", placed: [place] };
         },
       },
       events: { revokedByOperator() {}, revocationsUnsaved() {}, revocationLost: (revoked) => void lost.push(revoked) },

@@ -88,8 +88,8 @@ describe("what a poll owes is counted in bytes", () => {
       await raw.next();
       const one = notification(text, { users: [alice] });
       // In one step: no poll can come between them.
-      const appended = await Promise.all([one, one, one].map((draft) => journal.append(draft)));
-      expect(appended.map(({ outcome }) => outcome.connections)).toEqual(reached);
+      const appended = await Promise.all([one, one, one].map((draft) => journal.append([draft])));
+      expect(appended.map(({ placed }) => placed[0]?.outcome.connections)).toEqual(reached);
     });
   }
 });

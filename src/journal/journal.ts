@@ -11,16 +11,16 @@ export interface Journal extends Keeper {
   /** What an earlier life of the journal left, as it was when it was opened. */
   readonly history: History;
   /**
-   * Resolves when the entry is durable and was handed over; `outcome` is what the follower answered. A memo becomes durable
-   * with it. Throws the problem `unavailable` if it could not be made durable: then nobody gets it.
+   * Resolves when the entries are durable and were handed over, in the order of the drafts: all of them, or none. Where a
+   * memo of this name is remembered, nothing is stored, and the answer is the first one. The look-up, the count, the entries
+   * and the memo are one step: a memo without its answer does not exist.
+   *
+   * Rejects with the problem `idempotency_mismatch` if the memo stands for something else, with what the follower's `reserve`
+   * throws, and with `unavailable` if the entries could not be made durable: then nobody gets them.
    */
-  append(draft: Draft, memo?: Memo): Promise<Appended>;
-  /** Sets the follower, which is called with each entry in journal order, synchronously. Before the first `append`. */
+  append(drafts: readonly Draft[], memo?: Memo): Promise<Appended | Repeated>;
+  /** Sets the follower. Before the first `append`. */
   follow(follower: Follower): void;
-  /** What was stored under a memo's name in the last 24 hours. */
-  recall(name: MemoName): Recalled | undefined;
-  /** Adds the answer to a memo. Durable soon, not at once: without it the answer is made anew. */
-  complete(name: MemoName, receipt: string): void;
   /** Forgets held notifications that their users have. Durable soon: whoever has one twice had it at least once. */
   release(user: KeycloakId, sequences: readonly number[]): void;
   /** Drops what nobody can ask for any more: entries up to a sequence that are not held, and old memos. */
@@ -28,8 +28,23 @@ export interface Journal extends Keeper {
   health(): JournalHealth;
   /** What it takes on the disk. */
   size_bytes(): number;
+  /** What it remembers of Idempotency-Keys. */
+  memos(): MemoTotals;
   /** Makes durable what is pending, and gives the journal free for a successor. From then on nothing is accepted. */
   close(): Promise<void>;
+}
+
+/** What the entries of the journal are for. All of it is synchronous, and one step with the commit. */
+export interface Follower {
+  /**
+   * Before a draft is stored: keeps the room that it will take here until the returned function is called, or throws a
+   * problem because there is none. Not called for a repeat.
+   */
+  reserve(draft: Draft): () => void;
+  /** Before a draft with a memo is stored: the outcome that it is about to have. */
+  count(draft: Draft): Outcome;
+  /** After the commit: called with each entry in journal order. */
+  follow(entry: Entry): Outcome;
 }
 
 /** A life of the process that wrote the journal; its sequences begin at `first`. */
@@ -52,34 +67,41 @@ export interface History {
   readonly tokenSecret: string;
 }
 
-export interface Appended {
+/** What became of one draft. */
+export interface Placed {
   readonly cursor: Cursor;
+  /** Where there is a memo, as it was counted before the commit; else as the follower answered. */
   readonly outcome: Outcome;
 }
 
-export type Follower = (entry: Entry) => Outcome;
+/** One result for each draft, in order. */
+export interface Appended {
+  readonly kind: "appended";
+  readonly placed: readonly Placed[];
+}
 
-/** An Idempotency-Key, in the scope of an API key's name. */
-export interface MemoName {
+/** The results of an earlier append with the same memo. */
+export interface Repeated {
+  readonly kind: "repeated";
+  readonly placed: readonly Placed[];
+}
+
+/** An Idempotency-Key, in the scope of an API key's name. Kept for `idempotency_hours`. */
+export interface Memo {
   readonly scope: string;
   readonly key: string;
-}
-
-export interface Memo extends MemoName {
-  /** What was asked: another one under the same name is a mistake. */
+  /** What was asked: the same fingerprint means the same drafts, their users in the same order. */
   readonly fingerprint: string;
 }
 
-export interface Recalled {
-  readonly fingerprint: string;
-  readonly cursor: Cursor;
-  /** Undefined if the process died between the commit and the answer. */
-  readonly receipt: string | undefined;
+export interface MemoTotals {
+  readonly count: number;
+  readonly bytes: number;
+  /** When the oldest of them was made. */
+  readonly oldest_ms: number | undefined;
 }
 
 export interface JournalHealth {
   readonly status: "ok" | "unavailable";
   readonly reason?: string | undefined;
 }
-
-export const memoLife_ms = 24 * 60 * 60 * 1000;

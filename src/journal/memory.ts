@@ -1,35 +1,93 @@
 import { createElapsed } from "../clock/elapsed.ts";
 import { cursorAt } from "../model/cursor.ts";
+import type { Entry } from "../model/entry.ts";
 import { Problem } from "../model/problem.ts";
 import { randomEpoch } from "./epoch.ts";
-import { memoLife_ms, type Follower, type Journal, type Recalled } from "./journal.ts";
-
-const mostMemos = 100_000;
+import type { Appended, Follower, Journal, Repeated } from "./journal.ts";
+import { memoLife_ms, nameOf, packOutcomes, repeat, sizeOf, type MemoSettings, type StoredMemo } from "./memo.ts";
+import { handOver, reserveAll, type Pending } from "./pending.ts";
 
 /**
  * `memory:`: for trials. Durable as long as the process lives; each start is a new epoch.
  *
  * @param needs.monotonic a clock that nobody sets, for service time.
  */
-export function createMemoryJournal({
-  now,
-  monotonic = now,
-}: {
-  readonly now: () => number;
-  readonly monotonic?: () => number;
-}): Journal {
+export function createMemoryJournal(
+  settings: MemoSettings,
+  { now, monotonic = now }: { readonly now: () => number; readonly monotonic?: () => number },
+): Journal {
   const uptime_ms = createElapsed(monotonic);
+  const life_ms = memoLife_ms(settings);
   const epoch = randomEpoch();
-  const memos = new Map<string, Recalled & { time_ms: number }>();
+  /** In order: the oldest first. */
+  const memos = new Map<string, StoredMemo & { readonly time_ms: number }>();
+  let memo_bytes = 0;
   let sequence = 0;
   let lastTime_ms = 0;
   let follower: Follower | undefined;
+  /** What the follower appends itself waits for its turn. */
+  const queue: Pending[] = [];
+  let isTaking = false;
+
+  function takeAll(): void {
+    if (isTaking) return;
+    isTaking = true;
+    for (let pending = queue.shift(); pending !== undefined; pending = queue.shift()) {
+      try {
+        take(pending);
+      } catch (error) {
+        pending.reject(error);
+      }
+    }
+    isTaking = false;
+  }
+
+  function take(pending: Pending): void {
+    const { drafts, memo } = pending;
+    if (follower === undefined) throw new Problem("unavailable", { detail: "The service is about to stop." });
+    const stored = memo === undefined ? undefined : find(nameOf(memo));
+    if (stored !== undefined && memo !== undefined) return pending.resolve(repeat(stored, memo, drafts));
+    const giveBack = reserveAll(drafts, follower);
+    // A clock that goes back must not make a newer entry older than one before it.
+    lastTime_ms = Math.max(lastTime_ms, now());
+    const entries = drafts.map((draft): Entry => {
+      const place = { sequence: ++sequence, time_ms: lastTime_ms, uptime_ms: uptime_ms() };
+      return { ...draft, ...place, cursor: cursorAt(epoch, place.sequence) };
+    });
+    const counted = memo === undefined ? undefined : drafts.map(follower.count);
+    if (memo !== undefined && counted !== undefined) {
+      const { fingerprint } = memo;
+      const cursor = entries[0]?.cursor ?? cursorAt(epoch, sequence);
+      remember(nameOf(memo), { fingerprint, cursor, outcomes: packOutcomes(drafts, counted), time_ms: lastTime_ms });
+    }
+    handOver({ entries, counted }, pending, follower);
+    giveBack();
+  }
+
+  function find(name: string): StoredMemo | undefined {
+    const memo = memos.get(name);
+    return memo !== undefined && memo.time_ms >= now() - life_ms ? memo : undefined;
+  }
+
+  function remember(name: string, memo: StoredMemo & { readonly time_ms: number }): void {
+    forget(name);
+    memos.set(name, memo);
+    memo_bytes += sizeOf(name, memo);
+    trim();
+  }
+
+  function forget(name: string): void {
+    const memo = memos.get(name);
+    if (memo === undefined) return;
+    memos.delete(name);
+    memo_bytes -= sizeOf(name, memo);
+  }
 
   function trim(): void {
-    const oldest_ms = now() - memoLife_ms;
+    const oldest_ms = now() - life_ms;
     for (const [name, { time_ms }] of memos) {
-      if (time_ms >= oldest_ms && memos.size <= mostMemos) break;
-      memos.delete(name);
+      if (time_ms >= oldest_ms && memo_bytes <= settings.max_idempotency_bytes) break;
+      forget(name);
     }
   }
 
@@ -43,46 +101,24 @@ export function createMemoryJournal({
       clock: { wall_ms: 0, stamp: now(), realms: {} },
       tokenSecret: crypto.getRandomValues(Buffer.alloc(32)).toString("hex"),
     },
-    async append(draft, memo) {
-      if (follower === undefined) throw new Problem("unavailable", { detail: "The service is about to stop." });
-      // A clock that goes back must not make a newer entry older than one before it.
-      lastTime_ms = Math.max(lastTime_ms, now());
-      const place = {
-        sequence: ++sequence,
-        cursor: cursorAt(epoch, sequence),
-        time_ms: lastTime_ms,
-        uptime_ms: uptime_ms(),
-      };
-      if (memo !== undefined) {
-        const { fingerprint } = memo;
-        memos.set(nameOf(memo), { fingerprint, cursor: place.cursor, receipt: undefined, time_ms: place.time_ms });
-      }
-      return { cursor: place.cursor, outcome: follower({ ...draft, ...place }) };
+    append(drafts, memo) {
+      const { promise, resolve, reject } = Promise.withResolvers<Appended | Repeated>();
+      queue.push({ drafts, memo, resolve, reject });
+      takeAll();
+      return promise;
     },
     follow(newFollower) {
       follower = newFollower;
-    },
-    recall(name) {
-      const memo = memos.get(nameOf(name));
-      return memo !== undefined && memo.time_ms >= now() - memoLife_ms ? memo : undefined;
-    },
-    complete(name, receipt) {
-      const memo = memos.get(nameOf(name));
-      if (memo !== undefined) memos.set(nameOf(name), { ...memo, receipt });
     },
     release() {},
     uptime_ms,
     keep() {},
     trim,
     size_bytes: () => 0,
+    memos: () => ({ count: memos.size, bytes: memo_bytes, oldest_ms: memos.values().next().value?.time_ms }),
     health: () => ({ status: "ok" }),
     async close() {
       follower = undefined;
     },
   };
-}
-
-function nameOf({ scope, key }: { scope: string; key: string }): string {
-  // A scope is the name of an API key, which has no line breaks.
-  return `${scope}\n${key}`;
 }

@@ -47,7 +47,7 @@ export function beginEpoch(
   const newest = db.query<{ sequence: number | null }, []>("SELECT max(sequence) AS sequence FROM entries").get();
   // A row goes only once `trimmed_to` has passed it, and with that the next sequence is stored: none is given out twice.
   const next = Math.max(state.next_sequence, (newest?.sequence ?? 0) + 1);
-  db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(next, randomEpoch());
+  db.query("INSERT INTO epochs (first, epoch, began_ms) VALUES (?, ?, ?)").run(next, randomEpoch(), now_ms);
 
   const clock = beginClock(db, now_ms);
   const { uptime_ms } = clock;
@@ -74,6 +74,14 @@ export function beginEpoch(
     `DELETE FROM epochs WHERE first < ?2 AND first < (SELECT max(first) FROM epochs
        WHERE first <= min(?1, (SELECT coalesce(min(sequence), ?1) FROM held)))`,
   ).run(trimmedTo, next);
+  // Epochs without entries that ended before that: nobody comes back from so long ago.
+  db.query(
+    `DELETE FROM epochs WHERE rowid IN (
+       SELECT rowid FROM (
+         SELECT rowid, first, lead(first) OVER lives AS next_first, lead(began_ms) OVER lives AS ended_ms
+         FROM epochs WINDOW lives AS (ORDER BY first, rowid)
+       ) WHERE next_first = first AND ended_ms < ?)`,
+  ).run(now_ms - keep.window_ms);
   const epochs = db.query<Epoch, []>("SELECT first, epoch FROM epochs ORDER BY first, rowid").all();
   const toEntry = (row: Row) => entryOf(row, epochs);
 

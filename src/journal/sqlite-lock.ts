@@ -1,10 +1,17 @@
 import { Database } from "bun:sqlite";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { hostname } from "node:os";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
-import { CannotOpen, reasonOf } from "./cannot-open.ts";
-import { migrate, prepareFile } from "./sqlite-schema.ts";
+import { CannotOpen, codeOf, reasonOf } from "./cannot-open.ts";
+import {
+  currentUser,
+  ownerOf,
+  prepareFile,
+  stampFile,
+  wasTouchedSince,
+  writeOwner,
+  type OwnerFile,
+} from "./sqlite-file.ts";
+import { migrate } from "./sqlite-schema.ts";
 
 const retry_ms = 50;
 
@@ -15,6 +22,11 @@ export interface LockNeeds {
 
 export type LockSettings = Pick<Settings, "journal_sync" | "takeover_seconds">;
 
+export interface Owned {
+  readonly db: Database;
+  readonly owner: OwnerFile;
+}
+
 /**
  * Opens the file for this process alone: the lock lasts until the database is closed, or the process is dead (`kill -9`
  * included). Waits up to `takeover_seconds` for a predecessor that still has it. Throws `CannotOpen`.
@@ -23,20 +35,11 @@ export async function openExclusively(
   path: string,
   { journal_sync, takeover_seconds }: LockSettings,
   { events, now }: LockNeeds,
-): Promise<{ db: Database; release: () => void }> {
+): Promise<Owned> {
   const deadline_ms = now() + takeover_seconds * 1000;
   for (let waiting = false; ; waiting = true) {
-    const db = tryOpen(path, journal_sync);
-    if (db !== undefined) {
-      return {
-        db,
-        release() {
-          rmSync(ownerPath(path), { force: true });
-          // Throws if something still holds it: then the successor would wait in vain.
-          db.close(true);
-        },
-      };
-    }
+    const owned = tryOpen(path, journal_sync);
+    if (owned !== undefined) return owned;
     if (!waiting) events.waiting(ownerOf(path));
     if (now() >= deadline_ms) {
       throw new CannotOpen(
@@ -48,42 +51,87 @@ export async function openExclusively(
 }
 
 /** Undefined: another process has it. `full`: a commit survives the loss of power; `normal`: the death of the process. */
-function tryOpen(path: string, sync: Settings["journal_sync"]): Database | undefined {
+function tryOpen(path: string, sync: Settings["journal_sync"]): Owned | undefined {
   let db: Database | undefined;
+  let owner: OwnerFile | undefined;
   try {
     prepareFile(path);
     db = new Database(path, { strict: true });
     // The lock is kept after the transaction that takes it. Without shared memory, WAL needs it anyway.
     db.run("PRAGMA locking_mode = EXCLUSIVE");
     db.run("BEGIN EXCLUSIVE");
+    // First of all: what follows can take its time, and a successor asks who has the lock.
+    owner = writeOwner(path);
     // Before anything is written: a damaged file is left as it is, to the last byte.
-    const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
-    if (check !== "ok")
-      throw new CannotOpen(`${path} is damaged: it was left as it is. Restore a copy, or choose another path`);
+    if (!wasClosed(db, path)) requireSound(db, path);
     // Before WAL: a crash in between leaves an empty file or a complete schema, and nothing else.
     migrate(db, path);
     db.run("COMMIT");
     db.run("PRAGMA journal_mode = WAL");
     db.run(`PRAGMA synchronous = ${sync === "full" ? "FULL" : "NORMAL"}`);
-    writeFileSync(ownerPath(path), `process ${process.pid} on ${hostname()}`, { mode: 0o600 });
-    return db;
+    db.run(`PRAGMA journal_size_limit = ${log_bytes}`);
+    return { db, owner };
   } catch (error) {
+    owner?.remove();
     db?.close();
     if (error instanceof CannotOpen) throw error;
-    if (error instanceof Error && "code" in error && error.code === "SQLITE_BUSY") return undefined;
-    throw new CannotOpen(`${path} cannot be opened: ${reasonOf(error)}`, { cause: error });
+    if (codeOf(error) === "SQLITE_BUSY") return undefined;
+    throw cannotOpen(path, error);
   }
 }
 
-/** The name of the owner is not in the database, which nobody else can read, but beside it; only for people to read. */
-function ownerPath(path: string): string {
-  return `${path}.owner`;
+/** The log is cut down to this after it was longer. */
+const log_bytes = 16 * 1024 * 1024;
+
+/** From now on the file is as after a crash, until `release`. In the transaction that first changes it. */
+export function unmark(db: Database): void {
+  db.run("UPDATE closing SET stamp_seconds = NULL");
 }
 
-function ownerOf(path: string): string {
+/** The file is as its last owner has closed it: nobody has written, copied or restored it since. */
+function wasClosed(db: Database, path: string): boolean {
   try {
-    return readFileSync(ownerPath(path), "utf8").slice(0, 200);
+    const found = db.query<{ stamp_seconds: number | null }, []>("SELECT stamp_seconds FROM closing").get();
+    const stamp_seconds = found?.stamp_seconds ?? undefined;
+    return stamp_seconds !== undefined && !wasTouchedSince(path, stamp_seconds);
   } catch {
-    return "another process";
+    // Of an older version, new, or damaged: the check tells.
+    return false;
   }
+}
+
+/** Reads the whole file: seconds, if it is large. */
+function requireSound(db: Database, path: string): void {
+  const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
+  if (check === "ok") return;
+  throw new CannotOpen(`${path} is damaged: it was left as it is. Restore a copy, or choose another path`);
+}
+
+/**
+ * Gives the file free. Where all is written, it gets a mark that it is whole, before the successor has the lock.
+ *
+ * @param stamp_seconds undefined: something could not be written.
+ */
+export function release({ db, owner }: Owned, path: string, stamp_seconds: number | undefined): void {
+  owner.remove();
+  if (stamp_seconds !== undefined) mark(db, path, stamp_seconds);
+  // Throws if something still holds it: then the successor would wait in vain.
+  db.close(true);
+}
+
+function mark(db: Database, path: string, stamp_seconds: number): void {
+  try {
+    db.run("UPDATE closing SET stamp_seconds = ?", [stamp_seconds]);
+    // Everything is in the file, so that its close does not change it any more.
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    stampFile(path, stamp_seconds);
+  } catch {
+    // Without the mark the next start reads the file as after a crash.
+  }
+}
+
+export function cannotOpen(path: string, error: unknown, otherwise?: string): CannotOpen {
+  const reason = reasonOf(error, otherwise);
+  const remedy = reason === "the disk is full" ? ". Free some space on it, or choose another path for `journal`" : "";
+  return new CannotOpen(`${path} cannot be opened by ${currentUser()}: ${reason}${remedy}`, { cause: error });
 }

@@ -1,17 +1,22 @@
-import { statSync } from "node:fs";
-import * as v from "valibot";
-import { Cursor, cursorAt } from "../model/cursor.ts";
-import type { Draft, Entry } from "../model/entry.ts";
+import { resolve as absolute } from "node:path";
+import { cursorAt } from "../model/cursor.ts";
+import type { Entry, Outcome } from "../model/entry.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
-import { CannotOpen, reasonOf } from "./cannot-open.ts";
-import { memoLife_ms, type Appended, type Follower, type Journal, type Memo } from "./journal.ts";
+import type { Appended, Follower, Journal, Repeated } from "./journal.ts";
+import { nameOf, packOutcomes, repeat, type MemoSettings } from "./memo.ts";
+import { handOver, reserveAll, type Pending, type Taken } from "./pending.ts";
 import { createSqliteClock } from "./sqlite-clock.ts";
+import { openEntries, type Entries } from "./sqlite-entries.ts";
+import { fileSize } from "./sqlite-file.ts";
+import { createHealth } from "./sqlite-health.ts";
 import { beginEpoch } from "./sqlite-history.ts";
-import { openExclusively, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
+import { cannotOpen, openExclusively, release, unmark, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
+import { openMemos, type Memos } from "./sqlite-memos.ts";
+import { compactOnce, shrink } from "./sqlite-schema.ts";
 
-export type SqliteSettings = LockSettings & Pick<Settings, "journal_window_seconds">;
+export type SqliteSettings = LockSettings & MemoSettings & Pick<Settings, "journal_window_seconds">;
 
 export interface SqliteNeeds extends LockNeeds {
   /** How long revocations are kept. */
@@ -21,56 +26,29 @@ export interface SqliteNeeds extends LockNeeds {
   readonly events: Pick<Events["journal"], "waiting" | "failed" | "recovered" | "committed">;
 }
 
-interface Pending {
-  readonly draft: Draft;
-  readonly memo: Memo | undefined;
-  readonly resolve: (appended: Appended) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 const probe_ms = 1000;
 const later_ms = 100;
 const trimmedAtOnce = 20_000;
+/** Of memos, at each `trim`, and with each new one: so they go as fast as they come, and none of it takes long. */
+const forgottenAtOnce = 2000;
+const forgottenWithOne = 2;
 
 /** `sqlite:PATH`: survives `kill -9` (and with `sync: full` the loss of power). One owner; see sqlite-lock.ts. */
-export async function openSqliteJournal(path: string, settings: SqliteSettings, needs: SqliteNeeds): Promise<Journal> {
+export async function openSqliteJournal(given: string, settings: SqliteSettings, needs: SqliteNeeds): Promise<Journal> {
   const { revocations_ms, now, monotonic = now, events } = needs;
-  const { db, release } = await openExclusively(path, settings, needs);
-  const history = begin();
-  const clock = createSqliteClock(db, history.clock, { now, monotonic, soon });
+  const path = absolute(given);
+  const owned = await openExclusively(path, settings, needs);
+  const { db } = owned;
+  const { history, entries, memos } = begin();
+  compactOnce(db);
   const current = history.epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
-
-  const sql = {
-    insert: db.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"),
-    hold: db.prepare("INSERT INTO held VALUES (?, ?)"),
-    memo: db.prepare("INSERT OR REPLACE INTO memos VALUES (?, ?, ?, ?, ?, NULL)"),
-    complete: db.prepare("UPDATE memos SET receipt = ? WHERE scope = ? AND key = ?"),
-    recall: db.prepare<{ fingerprint: string; cursor: string; receipt: string | null }, [string, string, number]>(
-      "SELECT fingerprint, cursor, receipt FROM memos WHERE scope = ? AND key = ? AND time_ms >= ?",
-    ),
-    release: db.prepare("DELETE FROM held WHERE sequence = ? AND user = ?"),
-    sweep: db.prepare(
-      `DELETE FROM entries WHERE sequence = ?1 AND sequence <= (SELECT trimmed_to FROM state)
-       AND NOT EXISTS (SELECT 1 FROM held WHERE sequence = ?1)`,
-    ),
-    trim: db.prepare(
-      `DELETE FROM entries WHERE sequence > ? AND sequence <= ? AND kind = 'notification'
-       AND NOT EXISTS (SELECT 1 FROM held WHERE held.sequence = entries.sequence)`,
-    ),
-    trimmed: db.prepare("UPDATE state SET trimmed_to = ?, next_sequence = ?"),
-    oldMemos: db.prepare("DELETE FROM memos WHERE time_ms < ?"),
-    oldRevocations: db.prepare(
-      `DELETE FROM entries WHERE kind = 'revocation' AND time_ms < ? AND uptime_ms < ?
-       AND sequence <= (SELECT trimmed_to FROM state)`,
-    ),
-    probe: db.prepare("UPDATE state SET one = 1"),
-  };
+  const clock = createSqliteClock(db, history.clock, { now, monotonic, soon });
+  const health = createHealth(owned, path, { events, healed: flush });
 
   let next = current.first;
   let trimmedTo = history.trimmedTo;
   let lastTime_ms = 0;
-  let failure: string | undefined;
   let isOpen = true;
   let follower: Follower | undefined;
   let pending: Pending[] = [];
@@ -78,26 +56,27 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
   let later: (() => void)[] = [];
   let atEndOfTurn: ReturnType<typeof setImmediate> | undefined;
   let delayed: Timer | undefined;
-  const probing = setInterval(probe, probe_ms);
+  const probing = setInterval(() => health.probe(entries.probe), probe_ms);
 
-  function begin(): ReturnType<typeof beginEpoch> {
+  function begin(): { history: ReturnType<typeof beginEpoch>; entries: Entries; memos: Memos } {
+    const opened: { finalize(): void }[] = [];
     try {
       const keep = { window_ms: settings.journal_window_seconds * 1000, revocations_ms };
-      return db.transaction(() => beginEpoch(db, now(), keep)).immediate();
+      return db
+        .transaction(() => {
+          const entriesHere = openEntries(db);
+          opened.push(entriesHere);
+          const memosHere = openMemos(db, settings);
+          opened.push(memosHere);
+          unmark(db);
+          return { history: beginEpoch(db, now(), keep), entries: entriesHere, memos: memosHere };
+        })
+        .immediate();
     } catch (error) {
-      release();
-      const reason = reasonOf(error, "the file is damaged");
-      throw new CannotOpen(`${path} cannot be opened: ${reason}`, { cause: error });
+      for (const statements of opened) statements.finalize();
+      release(owned, path, undefined);
+      throw cannotOpen(path, error, "the file is damaged");
     }
-  }
-
-  function append(draft: Draft, memo?: Memo): Promise<Appended> {
-    if (!isOpen) return Promise.reject(unavailable("The service is about to stop."));
-    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
-    pending.push({ draft, memo, resolve, reject });
-    // After the I/O of this turn of the event loop: what came in together is committed together.
-    atEndOfTurn ??= setImmediate(flush);
-    return promise;
   }
 
   function soon(write: () => void): void {
@@ -113,132 +92,139 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
     const [batch, writes] = [pending, later];
     [pending, later] = [[], []];
     const started_ms = performance.now();
-    const entries = attempt(() => {
-      for (const write of writes) write();
-      return batch.map(({ draft, memo }, index) => insert(draft, memo, next + index));
-    });
-    if (entries === undefined) {
+    const marked = memos.mark();
+    const reserved: (() => void)[] = [];
+    let sequence = next;
+    const taken = health.attempt(
+      () => {
+        for (const write of writes) write();
+        return batch.map((one) => {
+          const result = take(one, sequence, reserved);
+          if (typeof result !== "function") sequence += result.entries.length;
+          return result;
+        });
+      },
+      () => writes.length > 0 || sequence > next,
+    );
+    if (taken === undefined) {
+      memos.reset(marked);
       later = [...writes, ...later];
-      for (const { reject } of batch) reject(unavailable("The notification could not be stored."));
-      return;
+      for (const one of batch) refuse(one);
+    } else {
+      const count = sequence - next;
+      next = sequence;
+      events.committed((performance.now() - started_ms) / 1000, count);
+      taken.forEach((result, index) => answer(result, batch[index]));
     }
-    next += batch.length;
-    events.committed((performance.now() - started_ms) / 1000, batch.length);
-    entries.forEach((entry, index) => handOver(entry, batch[index]));
+    for (const giveBack of reserved) giveBack();
   }
 
-  function insert(draft: Draft, memo: Memo | undefined, sequence: number): Entry {
+  /** In the transaction. A function: nothing is stored, and this is the answer. */
+  function take(
+    { drafts, memo, resolve, reject }: Pending,
+    first: number,
+    reserved: (() => void)[],
+  ): Taken | (() => void) {
+    if (follower === undefined) throw new Error("a journal is followed before it is appended to");
+    const stored = memo === undefined ? undefined : memos.find(nameOf(memo), now());
+    let counted: Outcome[] | undefined;
+    try {
+      if (stored !== undefined && memo !== undefined) {
+        const repeated = repeat(stored, memo, drafts);
+        return () => resolve(repeated);
+      }
+      reserved.push(reserveAll(drafts, follower));
+      if (memo !== undefined) counted = drafts.map(follower.count);
+    } catch (error) {
+      return () => reject(error);
+    }
     // A clock that goes back must not make a newer entry older than one before it.
     lastTime_ms = Math.max(lastTime_ms, now());
-    const cursor = cursorAt(current?.epoch ?? "", sequence);
     const [time_ms, uptime_ms] = [lastTime_ms, clock.uptime_ms()];
-    if (draft.kind === "revocation") {
-      const { kind, ...revoked } = draft;
-      sql.insert.run(sequence, time_ms, kind, JSON.stringify(revoked), "", 0, uptime_ms);
-    } else {
-      const { kind, target, json, ttl_seconds } = draft;
-      sql.insert.run(sequence, time_ms, kind, JSON.stringify(target), json, ttl_seconds, uptime_ms);
-      if (ttl_seconds > 0) for (const user of target.users ?? []) sql.hold.run(sequence, user);
+    const epoch = current?.epoch ?? "";
+    const taken = drafts.map((draft, index): Entry => {
+      const sequence = first + index;
+      return { ...draft, sequence, time_ms, uptime_ms, cursor: cursorAt(epoch, sequence) };
+    });
+    for (const entry of taken) entries.insert(entry);
+    if (memo !== undefined && counted !== undefined) {
+      const outcomes = packOutcomes(drafts, counted);
+      memos.add(nameOf(memo), { fingerprint: memo.fingerprint, cursor: cursorAt(epoch, first), outcomes }, time_ms);
+      memos.forget(forgottenWithOne, time_ms);
     }
-    if (memo !== undefined) sql.memo.run(memo.scope, memo.key, memo.fingerprint, cursor, time_ms);
-    return { ...draft, sequence, cursor, time_ms, uptime_ms };
+    return { entries: taken, counted };
   }
 
-  function handOver(entry: Entry, to: Pending | undefined): void {
+  function answer(result: Taken | (() => void), to: Pending | undefined): void {
+    if (typeof result === "function") result();
+    else if (to !== undefined && follower !== undefined) handOver(result, to, follower);
+  }
+
+  /** Nothing can be written. A repeat needs no more than what is there. */
+  function refuse({ drafts, memo, resolve, reject }: Pending): void {
     try {
-      const outcome = follower?.(entry) ?? { connections: 0, offline: [] };
-      to?.resolve({ cursor: entry.cursor, outcome });
+      const stored = memo === undefined || health.isLost ? undefined : memos.find(nameOf(memo), now());
+      if (stored !== undefined && memo !== undefined) resolve(repeat(stored, memo, drafts));
+      else reject(unavailable("The notification could not be stored."));
     } catch (error) {
-      to?.reject(error);
+      reject(error instanceof Problem ? error : unavailable("The notification could not be stored."));
     }
   }
 
-  /** One transaction; undefined if it failed, and nothing of it happened. Tells how the disk is. */
-  function attempt<T>(write: () => T): T | undefined {
-    try {
-      const result = db.transaction(write).immediate();
-      setFailure(undefined);
-      return result;
-    } catch (error) {
-      setFailure(reasonOf(error));
-      return undefined;
-    }
+  function trim(upTo: number): void {
+    if (health.reason !== undefined || !isOpen) return;
+    const to = Math.min(upTo, trimmedTo + trimmedAtOnce);
+    const marked = memos.mark();
+    const done = health.attempt(() => {
+      if (to > trimmedTo) entries.trim(trimmedTo, to, next);
+      memos.forget(forgottenAtOnce, now());
+      entries.deleteRevocations(now() - revocations_ms, clock.uptime_ms() - revocations_ms);
+      clock.tidy();
+      shrink(db);
+      return true;
+    });
+    if (done === undefined) memos.reset(marked);
+    else trimmedTo = Math.max(trimmedTo, to);
   }
 
-  /** Finds out by itself that the disk is well again: the balancer sends nothing to a node that is not ready. */
-  function probe(): void {
-    if (failure === undefined) return;
-    attempt(() => sql.probe.run());
-    if (failure === undefined) flush();
-  }
-
-  function setFailure(reason: string | undefined): void {
-    if (reason === failure) return;
-    failure = reason;
-    if (reason === undefined) events.recovered();
-    else events.failed(reason);
+  async function close(): Promise<void> {
+    if (!isOpen) return;
+    soon(clock.keepUptime);
+    // First: what the last entries set off would come after the end.
+    isOpen = false;
+    flush();
+    clearInterval(probing);
+    health.look();
+    if (health.isLost) return health.abandon();
+    if (health.reason === undefined) health.attempt(memos.save);
+    // SQLite keeps the file, and its lock, as long as one statement is left.
+    entries.finalize();
+    memos.finalize();
+    release(owned, path, health.reason === undefined ? Math.floor(now() / 1000) : undefined);
   }
 
   return {
     history,
-    append,
+    append(drafts, memo) {
+      if (!isOpen) return Promise.reject(unavailable("The service is about to stop."));
+      const { promise, resolve, reject } = Promise.withResolvers<Appended | Repeated>();
+      pending.push({ drafts, memo, resolve, reject });
+      // After the I/O of this turn of the event loop: what came in together is committed together.
+      atEndOfTurn ??= setImmediate(flush);
+      return promise;
+    },
     follow(newFollower) {
       follower = newFollower;
     },
-    recall({ scope, key }) {
-      if (!isOpen) throw unavailable("The service is about to stop.");
-      // An answer may still be waiting to be written.
-      if (later.length > 0) flush();
-      const found = sql.recall.get(scope, key, now() - memoLife_ms);
-      if (found === null) return undefined;
-      return { ...found, cursor: v.parse(Cursor, found.cursor), receipt: found.receipt ?? undefined };
-    },
-    complete({ scope, key }, receipt) {
-      soon(() => sql.complete.run(receipt, scope, key));
-    },
-    release(user, sequences) {
-      soon(() => {
-        for (const sequence of sequences) {
-          sql.release.run(sequence, user);
-          sql.sweep.run(sequence);
-        }
-      });
-    },
-    trim(upTo) {
-      const to = Math.min(upTo, trimmedTo + trimmedAtOnce);
-      const from = trimmedTo;
-      if (failure !== undefined || !isOpen) return;
-      attempt(() => {
-        if (to > from) {
-          sql.trim.run(from, to);
-          sql.trimmed.run(to, next);
-        }
-        sql.oldMemos.run(now() - memoLife_ms);
-        sql.oldRevocations.run(now() - revocations_ms, clock.uptime_ms() - revocations_ms);
-        clock.tidy();
-      });
-      if (failure === undefined) trimmedTo = Math.max(trimmedTo, to);
-    },
+    release: (user, sequences) => soon(() => entries.release(user, sequences)),
+    trim,
     uptime_ms: clock.uptime_ms,
     keep: clock.keep,
-    health: () => (failure === undefined ? { status: "ok" } : { status: "unavailable", reason: failure }),
-    size_bytes: () => sizeOf(path) + sizeOf(`${path}-wal`),
-    async close() {
-      if (!isOpen) return;
-      soon(clock.keepUptime);
-      // First: what the last entries set off would come after the end.
-      isOpen = false;
-      flush();
-      clearInterval(probing);
-      // SQLite keeps the file, and its lock, as long as one statement is left.
-      for (const statement of Object.values(sql)) statement.finalize();
-      release();
-    },
+    health: () => ({ status: health.reason === undefined ? "ok" : "unavailable", reason: health.reason }),
+    size_bytes: () => fileSize(path) + fileSize(`${path}-wal`),
+    memos: () => memos.totals(),
+    close,
   };
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function unavailable(detail: string): Problem {

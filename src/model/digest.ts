@@ -1,4 +1,4 @@
 /** SHA-256 of UTF-8 text or bytes. */
 export function sha256(data: string | Uint8Array, encoding: "hex" | "base64url"): string {
-  return new Bun.CryptoHasher("sha256").update(data).digest(encoding);
+  return Bun.SHA256.hash(data, encoding);
 }

@@ -1,8 +1,6 @@
 import type { Access } from "../authorize/access.ts";
 import { requireApiKey } from "../authorize/secrets.ts";
-import type { Fanout } from "../connections/fanout.ts";
-import type { Held } from "../journal/held.ts";
-import type { Journal, Memo } from "../journal/journal.ts";
+import type { Journal } from "../journal/journal.ts";
 import type { Gate } from "../limits/gate.ts";
 import type { Target } from "../model/entry.ts";
 import { allows } from "../model/names.ts";
@@ -10,7 +8,7 @@ import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { ApiKey } from "../settings/credentials.ts";
 import { createBodyParser, splitKey, type Body, type BodyLimits } from "./body.ts";
-import { createIdempotency, fingerprint, idempotencyKey } from "./idempotency.ts";
+import { fingerprint, idempotencyKey } from "./idempotency.ts";
 import { receiptOf, type Receipt } from "./receipt.ts";
 
 export interface NotifyRequest {
@@ -36,15 +34,12 @@ export function createNotify(
   needs: {
     readonly access: Pick<Access, "apiKeys" | "knows">;
     readonly gate: Pick<Gate, "notify">;
-    readonly held: Pick<Held, "reserve">;
-    readonly journal: Journal;
-    readonly fanout: Pick<Fanout, "count">;
+    readonly journal: Pick<Journal, "append">;
     readonly events: Pick<Events["journal"], "notified">;
   },
 ): Notify {
-  const { access, gate, held, journal, fanout, events } = needs;
+  const { access, gate, journal, events } = needs;
   const { parseJson, parseBody } = createBodyParser(limits);
-  const once = createIdempotency(journal);
 
   return async function notify(request) {
     // A wrong key in a header is refused before a byte of the body is read.
@@ -54,28 +49,16 @@ export function createNotify(
     const body = parseBody(rest);
     const target = narrow(body, apiKey);
     const key = idempotencyKey(request.idempotencyKey);
-    if (key === undefined) return { receipt: await accept(undefined), replayed: false };
-    const memo = { scope: apiKey.name, key, fingerprint: fingerprint(body) };
-    return once(
-      memo,
-      () => accept(memo),
-      (cursor) => receiptOf({ cursor, outcome: fanout.count(target) }, body.ttl),
-    );
-
-    async function accept(withMemo: Memo | undefined): Promise<Receipt> {
-      const json = JSON.stringify(body.msg);
-      // Several may be on their way into the journal: each counts from now on, not from when it is on the shelf.
-      const giveBack = body.ttl > 0 ? held.reserve(target.users ?? [], Buffer.byteLength(json)) : undefined;
-      try {
-        const draft = { kind: "notification", target, json, ttl_seconds: body.ttl } as const;
-        const receipt = receiptOf(await journal.append(draft, withMemo), body.ttl);
-        const { id, connections, held: isHeld } = receipt;
-        events.notified({ id, target, connections, held: isHeld, key: apiKey.name, requestId: request.id });
-        return receipt;
-      } finally {
-        giveBack?.();
-      }
-    }
+    const memo = key === undefined ? undefined : { scope: apiKey.name, key, fingerprint: fingerprint(body) };
+    const draft = { kind: "notification", target, json: JSON.stringify(body.msg), ttl_seconds: body.ttl } as const;
+    const { kind, placed } = await journal.append([draft], memo);
+    const [place] = placed;
+    if (place === undefined) throw new Error("a draft has a place");
+    const receipt = receiptOf(place, body.ttl);
+    if (kind === "repeated") return { receipt, replayed: true };
+    const { id, connections, held } = receipt;
+    events.notified({ id, target, connections, held, key: apiKey.name, requestId: request.id });
+    return { receipt, replayed: false };
   };
 
   function admit(secret: unknown): ApiKey {

@@ -1,26 +1,20 @@
-import * as v from "valibot";
-import { Cursor } from "../model/cursor.ts";
-import type { Outcome } from "../model/entry.ts";
-import { KeycloakId } from "../model/names.ts";
+import type { Placed } from "../journal/journal.ts";
+import type { Cursor } from "../model/cursor.ts";
+import type { KeycloakId } from "../model/names.ts";
 
-/** The answer of `POST /notify`. Stored with an Idempotency-Key, and therefore parsed again. */
-const Receipt = v.object({
+/** The answer of `POST /notify`. */
+export interface Receipt {
   /** The notification's cursor. */
-  id: Cursor,
+  readonly id: Cursor;
   /** How many connections it matched, on all nodes, in the step that handed it to them. */
-  connections: v.number(),
+  readonly connections: number;
   /** Those of the named users who had none. */
-  offline: v.array(KeycloakId),
+  readonly offline: readonly KeycloakId[];
   /** It waits for at least one of them. */
-  held: v.boolean(),
-});
-export type Receipt = v.InferOutput<typeof Receipt>;
-
-export function receiptOf({ cursor, outcome }: { cursor: Cursor; outcome: Outcome }, ttl_seconds: number): Receipt {
-  const { connections, offline } = outcome;
-  return { id: cursor, connections, offline: [...offline], held: ttl_seconds > 0 && offline.length > 0 };
+  readonly held: boolean;
 }
 
-export function parseReceipt(text: string): Receipt {
-  return v.parse(Receipt, JSON.parse(text));
+export function receiptOf({ cursor, outcome }: Placed, ttl_seconds: number): Receipt {
+  const { connections, offline } = outcome;
+  return { id: cursor, connections, offline, held: ttl_seconds > 0 && offline.length > 0 };
 }

@@ -63,9 +63,9 @@ export function createRevoker(needs: {
 
   async function save(revocation: Revocation): Promise<number> {
     try {
-      const { outcome } = await journal.append(revocation);
+      const { placed } = await journal.append([revocation]);
       if (unsaved.delete(revocation) && unsaved.size === 0) events.revocationsUnsaved(0);
-      return outcome.connections;
+      return placed[0]?.outcome.connections ?? 0;
     } catch {
       unsaved.add(revocation);
       events.revocationsUnsaved(unsaved.size);

@@ -76,6 +76,14 @@ export const Settings = v.pipe(
       description: "how long a start waits for another process to release the journal",
       public: true,
     }),
+    idempotency_hours: setting(wholeNumber(1, 7 * 24), 24, {
+      description: "how long the answer to an Idempotency-Key is kept",
+      public: true,
+    }),
+    max_idempotency_bytes: setting(bytes("64 GiB", "1 MiB"), "256 MiB", {
+      description: "largest size of all answers kept for Idempotency-Keys; the oldest are forgotten first",
+      public: true,
+    }),
     max_held_per_user: setting(wholeNumber(1, 100_000), 100, {
       description: "most held notifications (sent with a ttl) of one user",
       public: true,

@@ -22,8 +22,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   connections: ["model", "settings", "observe", "clock", "limits", "journal", "authorize"],
   delivery: ["model", "clock", "journal", "authorize", "connections"],
   revocations: ["model", "settings", "observe", "clock", "limits", "journal", "authorize", "delivery"],
-  notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
-  gauges: ["observe", "journal", "authorize", "connections", "revocations"],
+  notify: ["model", "settings", "observe", "limits", "journal", "authorize"],
+  gauges: ["observe", "clock", "journal", "authorize", "connections", "revocations"],
   http: [
     "model",
     "settings",

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import * as v from "valibot";
-import type { Journal, MemoName } from "../../src/journal/journal.ts";
+import type { Follower, Journal, Memo, Placed } from "../../src/journal/journal.ts";
 import { partsOf } from "../../src/model/cursor.ts";
-import type { Entry, Notification, Outcome, Revocation, Target } from "../../src/model/entry.ts";
+import type { Draft, Entry, Notification, Outcome, Revocation, Target } from "../../src/model/entry.ts";
 import { Channel, KeycloakId, SessionId } from "../../src/model/names.ts";
 import { Problem } from "../../src/model/problem.ts";
 import { createClock } from "./realm.ts";
@@ -13,7 +13,12 @@ export const msf = v.parse(Channel, "msf");
 export const b2b = v.parse(Channel, "b2b");
 
 /** With what every journal of the suite is opened. */
-export const keep = { window_ms: 300_000, revocations_ms: 36_000_000 } as const;
+export const keep = {
+  window_ms: 300_000,
+  revocations_ms: 36_000_000,
+  idempotency_hours: 24,
+  max_idempotency_bytes: 2 ** 28,
+} as const;
 
 /** Events of a journal that nobody watches. */
 export const quiet = { waiting() {}, failed() {}, recovered() {}, committed() {} } as const;
@@ -34,14 +39,32 @@ export function revocation(user: KeycloakId, before_ms: number): Revocation {
   return { kind: "revocation", user, before_ms };
 }
 
+/** A follower that has room for everything. */
+export function followerOf(follow: Follower["follow"], count: Follower["count"] = () => nobody): Follower {
+  return { reserve: () => () => {}, count, follow };
+}
+
 /** Becomes the follower, and keeps all that it is called with. */
 export function record(journal: Journal, outcome: Outcome = nobody): Entry[] {
   const entries: Entry[] = [];
-  journal.follow((entry) => {
+  const follow = (entry: Entry) => {
     entries.push(entry);
     return outcome;
-  });
+  };
+  journal.follow(followerOf(follow, () => outcome));
   return entries;
+}
+
+/** Appends one draft. */
+export async function append(
+  journal: Pick<Journal, "append">,
+  draft: Draft,
+  memo?: Memo,
+): Promise<Placed & { kind: string }> {
+  const { kind, placed } = await journal.append([draft], memo);
+  const [place, ...others] = placed;
+  if (place === undefined || others.length > 0) throw new Error(`one draft has one place, not ${placed.length}`);
+  return { ...place, kind };
 }
 
 export function jsonOf(entry: Entry): unknown {
@@ -125,7 +148,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const begin_ms = clock.now();
       for (let i = 1; i <= 5; i++) {
         clock.move(10);
-        const { cursor } = await journal.append(i === 3 ? revocation(alice, 7) : notification(i));
+        const { cursor } = await append(journal, i === 3 ? revocation(alice, 7) : notification(i));
         expect<object>(partsOf(cursor)).toEqual({ epoch, sequence: i });
       }
       expect(entries.map(({ sequence }) => sequence)).toEqual([1, 2, 3, 4, 5]);
@@ -137,7 +160,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const journal = await start();
       const entries = record(journal);
       for (let i = 1; i <= 3; i++) {
-        const { cursor } = await journal.append(notification(i));
+        const { cursor } = await append(journal, notification(i));
         expect(entries).toHaveLength(i);
         expect(entries.at(-1)?.cursor).toBe(cursor);
       }
@@ -147,8 +170,8 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const journal = await start();
       const outcome = { connections: 3, offline: [bob] };
       record(journal, outcome);
-      expect((await journal.append(notification("x", { users: [alice, bob] }))).outcome).toEqual(outcome);
-      expect((await journal.append(revocation(alice, 1))).outcome).toEqual(outcome);
+      expect((await append(journal, notification("x", { users: [alice, bob] }))).outcome).toEqual(outcome);
+      expect((await append(journal, revocation(alice, 1))).outcome).toEqual(outcome);
     });
 
     test("what is appended in one tick keeps its order, and is answered in it", async () => {
@@ -159,7 +182,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const appended = numbers.map(async (i) => {
         const memo = i % 3 === 0 ? { scope: "backend", key: `key-${i}`, fingerprint: "f" } : undefined;
         const draft = i % 7 === 0 ? revocation(bob, i) : notification(i, { users: [alice] }, i % 2);
-        const { cursor } = await journal.append(draft, memo);
+        const { cursor } = await append(journal, draft, memo);
         answered.push(partsOf(cursor).sequence);
       });
       await Promise.all(appended);
@@ -172,12 +195,13 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const journal = await start();
       const seen: unknown[] = [];
       const inner: Promise<unknown>[] = [];
-      journal.follow((entry) => {
+      const follow = (entry: Entry) => {
         seen.push(jsonOf(entry));
-        if (jsonOf(entry) === 1) inner.push(journal.append(notification("from within")));
+        if (jsonOf(entry) === 1) inner.push(append(journal, notification("from within")));
         return nobody;
-      });
-      await Promise.all([1, 2].map((i) => journal.append(notification(i))));
+      };
+      journal.follow(followerOf(follow));
+      await Promise.all([1, 2].map((i) => append(journal, notification(i))));
       await Promise.all(inner);
       expect(seen).toHaveLength(3);
       expect(seen.filter((msg) => msg !== "from within")).toEqual([1, 2]);
@@ -190,7 +214,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const begin_ms = clock.now();
       for (const by_ms of [5000, -4000, -4000, 10_000]) {
         clock.move(by_ms);
-        await journal.append(notification(by_ms));
+        await append(journal, notification(by_ms));
       }
       expect(entries.map(({ time_ms }) => time_ms - begin_ms)).toEqual([5000, 5000, 5000, 7000]);
     });
@@ -198,15 +222,16 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
     test("a follower that throws is told to its append alone: the next is handed over as ever", async () => {
       const journal = await start();
       const seen: unknown[] = [];
-      journal.follow((entry) => {
+      const follow = (entry: Entry) => {
         seen.push(jsonOf(entry));
         if (jsonOf(entry) === "bad") throw new RangeError("the follower's own");
         return nobody;
-      });
-      const settled = await Promise.allSettled(["a", "bad", "b"].map((msg) => journal.append(notification(msg))));
+      };
+      journal.follow(followerOf(follow));
+      const settled = await Promise.allSettled(["a", "bad", "b"].map((msg) => append(journal, notification(msg))));
       expect(settled.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
       expect(seen).toEqual(["a", "bad", "b"]);
-      expect(partsOf((await journal.append(notification("c"))).cursor).sequence).toBe(4);
+      expect(partsOf((await append(journal, notification("c"))).cursor).sequence).toBe(4);
     });
 
     test("hands over what it was given, to the last character", async () => {
@@ -215,78 +240,247 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       const users = [v.parse(KeycloakId, "f:ldap:Ольга_🙂"), alice];
       const targets: Target[] = [{ users }, { users, channels: [msf, b2b] }, { channels: [b2b] }];
       const drafts = oddMessages.map((msg, i) => notification(msg, targets[i % 3], 0));
-      await Promise.all(drafts.map((draft) => journal.append(draft)));
+      await Promise.all(drafts.map((draft) => append(journal, draft)));
       expect(entries.length).toBe(drafts.length);
       for (const [i, draft] of drafts.entries()) expect(entries[i]).toMatchObject(draft);
     });
 
     describe("remembers memos", () => {
       const memo = { scope: "backend", key: "order-1", fingerprint: "abc" };
-      const others: MemoName[] = [
-        { scope: "other", key: "order-1" },
-        { scope: "backend", key: "order-2" },
-        { scope: "order-1", key: "backend" },
-        { scope: "backend", key: "ORDER-1" },
-        { scope: "", key: "" },
+      const others: Memo[] = [
+        { scope: "other", key: "order-1", fingerprint: "f0" },
+        { scope: "backend", key: "order-2", fingerprint: "f1" },
+        { scope: "order-1", key: "backend", fingerprint: "f2" },
+        { scope: "backend", key: "ORDER-1", fingerprint: "f3" },
+        { scope: "", key: "", fingerprint: "f4" },
       ];
+      const toBoth = notification(1, { users: [alice, bob] });
 
-      test("from the append on without a receipt, and with it as soon as it is complete", async () => {
+      /** What the journal makes of a draft that it has never seen under this memo. */
+      const isNew = async (journal: Journal, as: Memo) => (await append(journal, toBoth, as)).kind === "appended";
+
+      test("a repeat gets the first answer, and nothing is handed over", async () => {
         const journal = await start();
-        record(journal);
-        expect(journal.recall(memo)).toBeUndefined();
-        const { cursor } = await journal.append(notification(1), memo);
-        expect(journal.recall(memo)).toMatchObject({ fingerprint: "abc", cursor, receipt: undefined });
-        journal.complete(memo, '{"id":"ü 🙂"}');
-        expect(journal.recall(memo)).toMatchObject({ fingerprint: "abc", cursor, receipt: '{"id":"ü 🙂"}' });
+        const entries = record(journal, { connections: 2, offline: [bob] });
+        const first = await append(journal, toBoth, memo);
+        expect(first).toMatchObject({ kind: "appended", outcome: { connections: 2, offline: [bob] } });
+        record(journal, { connections: 9, offline: [] });
+        for (let i = 0; i < 3; i++) expect(await append(journal, toBoth, memo)).toEqual({ ...first, kind: "repeated" });
+        expect(entries).toHaveLength(1);
+        expect(partsOf((await append(journal, toBoth)).cursor).sequence).toBe(2);
+      });
+
+      test("another fingerprint is `idempotency_mismatch`, and takes nothing from the first", async () => {
+        const journal = await start();
+        const entries = record(journal);
+        const { cursor } = await append(journal, toBoth, memo);
+        const settled = await Promise.all([
+          problemOf(append(journal, toBoth, { ...memo, fingerprint: "abd" })),
+          append(journal, toBoth, memo),
+          problemOf(append(journal, toBoth, { ...memo, fingerprint: "" })),
+        ]);
+        expect(settled).toMatchObject(["idempotency_mismatch", { kind: "repeated", cursor }, "idempotency_mismatch"]);
+        expect(entries).toHaveLength(1);
+      });
+
+      test("fifty at once are one entry and one answer", async () => {
+        const journal = await start();
+        const entries = record(journal, { connections: 1, offline: [alice] });
+        const answers = await Promise.all(Array.from({ length: 50 }, () => append(journal, toBoth, memo)));
+        expect(answers.map(({ kind }) => kind)).toEqual(["appended", ...Array.from({ length: 49 }, () => "repeated")]);
+        expect(new Set(answers.map(({ cursor, outcome }) => JSON.stringify([cursor, outcome]))).size).toBe(1);
+        expect(entries).toHaveLength(1);
+      });
+
+      test("of fifty at once with two fingerprints one is taken, and the other is refused", async () => {
+        const journal = await start();
+        const entries = record(journal);
+        const answers = await Promise.all(
+          Array.from({ length: 50 }, (_, i) =>
+            problemOf(append(journal, toBoth, { ...memo, fingerprint: String(i % 2) })),
+          ),
+        );
+        const expected = Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? "none" : "idempotency_mismatch"));
+        expect(answers).toEqual(expected);
+        expect(entries).toHaveLength(1);
       });
 
       test("by scope and key, and under no other name", async () => {
         const journal = await start();
         record(journal);
-        await journal.append(notification(1), memo);
-        for (const other of others) expect(journal.recall(other)).toBeUndefined();
-        for (const [i, other] of others.entries()) {
-          const { cursor } = await journal.append(notification(2), { ...other, fingerprint: `f${i}` });
-          journal.complete(other, `r${i}`);
-          expect(journal.recall(other)).toMatchObject({ fingerprint: `f${i}`, receipt: `r${i}`, cursor });
+        const { cursor } = await append(journal, toBoth, memo);
+        for (const other of others) expect(await isNew(journal, other)).toBe(true);
+        for (const other of others) expect(await isNew(journal, other)).toBe(false);
+        expect((await append(journal, toBoth, memo)).cursor).toBe(cursor);
+      });
+
+      test("who was offline, whoever of however many it was, and how many were not", async () => {
+        const journal = await start();
+        const users = Array.from({ length: 1000 }, (_, i) => v.parse(KeycloakId, `user-${i}`));
+        const first = users.slice(0, 9);
+        const cases: [KeycloakId[], KeycloakId[]][] = [
+          [users, []],
+          [users, users],
+          [users, users.filter((_, i) => i % 3 === 0)],
+          [users, users.slice(-1)],
+          [first, first.slice(0, 8)],
+          [first, first.slice(8)],
+          [[alice], [alice]],
+          [[alice, bob], [bob]],
+          // No follower says so; what it says is remembered all the same.
+          [
+            [alice, bob],
+            [bob, alice],
+          ],
+          [[alice], [bob]],
+        ];
+        for (const [i, [named, offline]] of cases.entries()) {
+          const outcome = { connections: i, offline };
+          record(journal, outcome);
+          const draft = notification(i, { users: named });
+          const one = { ...memo, key: `case ${i}` };
+          const answer = await append(journal, draft, one);
+          expect(answer).toMatchObject({ kind: "appended", outcome });
+          expect(await append(journal, draft, one)).toEqual({ ...answer, kind: "repeated" });
         }
-        expect(journal.recall(memo)).toMatchObject({ fingerprint: "abc", receipt: undefined });
+        const toAll = await append(journal, notification("all"), { ...memo, key: "all" });
+        expect(await append(journal, notification("all"), { ...memo, key: "all" })).toEqual({
+          ...toAll,
+          kind: "repeated",
+        });
+        const dead = await append(journal, revocation(alice, 1), { ...memo, key: "revoked" });
+        expect(await append(journal, revocation(alice, 1), { ...memo, key: "revoked" })).toEqual({
+          ...dead,
+          kind: "repeated",
+        });
+      });
+
+      test("takes little for a long list of users who are offline", async () => {
+        const journal = await start();
+        const users = Array.from({ length: 1000 }, () => v.parse(KeycloakId, crypto.randomUUID()));
+        record(journal, { connections: 0, offline: users.filter((_, i) => i !== 500) });
+        await append(journal, notification(1, { users }), memo);
+        expect(journal.memos()).toMatchObject({ count: 1, oldest_ms: clock.now() });
+        expect(journal.memos().bytes).toBeLessThan(500);
       });
 
       test("for 24 hours, whatever is trimmed, and not longer", async () => {
         const journal = await start();
         record(journal);
-        await journal.append(notification(1), memo);
-        journal.complete(memo, "first");
+        const first = await append(journal, toBoth, memo);
         clock.move(24 * hour_ms);
         journal.trim(1);
-        expect(journal.recall(memo)?.receipt).toBe("first");
+        expect(await append(journal, toBoth, memo)).toEqual({ ...first, kind: "repeated" });
         clock.move(1);
-        expect(journal.recall(memo)).toBeUndefined();
         journal.trim(1);
-        expect(journal.recall(memo)).toBeUndefined();
+        expect(journal.memos()).toEqual({ count: 0, bytes: 0, oldest_ms: undefined });
+        expect(await isNew(journal, memo)).toBe(true);
       });
 
       test("a name that is used again after its 24 hours stands for the new one, for 24 hours", async () => {
         const journal = await start();
         record(journal);
-        await journal.append(notification(1), memo);
-        journal.complete(memo, "first");
+        await append(journal, toBoth, memo);
         clock.move(24 * hour_ms + 1);
-        const { cursor } = await journal.append(notification(2), { ...memo, fingerprint: "new" });
-        expect(journal.recall(memo)).toMatchObject({ fingerprint: "new", cursor, receipt: undefined });
+        const again = { ...memo, fingerprint: "new" };
+        const { cursor } = await append(journal, notification(2), again);
+        expect(partsOf(cursor).sequence).toBe(2);
         clock.move(24 * hour_ms);
         journal.trim(2);
-        expect(journal.recall(memo)).toMatchObject({ fingerprint: "new", cursor, receipt: undefined });
+        expect(await append(journal, notification(2), again)).toMatchObject({ kind: "repeated", cursor });
       });
 
-      test("to complete what is not there does nothing", async () => {
+      test("counts them and their bytes", async () => {
         const journal = await start();
         record(journal);
-        journal.complete(memo, "nothing");
-        await journal.append(notification(1));
-        expect(journal.recall(memo)).toBeUndefined();
+        await append(journal, toBoth, memo);
+        const { bytes, oldest_ms } = journal.memos();
+        clock.move(1000);
+        for (const other of others) await append(journal, toBoth, other);
+        expect(journal.memos()).toMatchObject({ count: 1 + others.length, oldest_ms });
+        expect(journal.memos().bytes).toBeGreaterThan(bytes * 5);
+        expect(journal.memos().bytes).toBeLessThan(bytes * 7);
       });
+    });
+
+    describe("takes several drafts", () => {
+      const memo = { scope: "backend", key: "batch", fingerprint: "abc" };
+      const drafts = [
+        notification("a", { users: [alice, bob] }, 60),
+        notification("b"),
+        revocation(bob, 1),
+        notification("c", { users: [bob] }),
+      ];
+      const follower = (entries: Entry[]) => {
+        const outcomeOf = (draft: Draft): Outcome => ({
+          connections: draft.kind === "revocation" ? 7 : draft.json.charCodeAt(1),
+          offline: draft.kind === "notification" ? (draft.target.users?.slice(-1) ?? []) : [],
+        });
+        const follow = (entry: Entry) => (entries.push(entry), outcomeOf(entry));
+        return followerOf(follow, outcomeOf);
+      };
+
+      test("in order and together, each with an outcome, once", async () => {
+        const journal = await start();
+        const entries: Entry[] = [];
+        journal.follow(follower(entries));
+        const [first, one, again] = await Promise.all([
+          journal.append(drafts, memo),
+          append(journal, notification("d")),
+          journal.append(drafts, memo),
+        ]);
+        expect(entries.map(jsonOf)).toEqual(["a", "b", "revocation", "c", "d"]);
+        expect(first.placed.map(({ cursor }) => partsOf(cursor).sequence)).toEqual([1, 2, 3, 4]);
+        expect(first.placed.map(({ outcome }) => outcome)).toEqual([
+          { connections: 97, offline: [bob] },
+          { connections: 98, offline: [] },
+          { connections: 7, offline: [] },
+          { connections: 99, offline: [bob] },
+        ]);
+        expect(partsOf(one.cursor).sequence).toBe(5);
+        expect(again).toEqual({ kind: "repeated", placed: first.placed });
+      });
+
+      test("or none of them, where there is no room for one", async () => {
+        const journal = await start();
+        const entries: Entry[] = [];
+        let room = 3;
+        const reserve = () => {
+          if (room === 0) throw new Problem("held_full");
+          room--;
+          return () => void room++;
+        };
+        journal.follow({ ...follower(entries), reserve });
+        expect(await problemOf(journal.append(drafts, memo))).toBe("held_full");
+        expect(room).toBe(3);
+        room = 4;
+        expect((await journal.append(drafts, memo)).placed.map(({ cursor }) => partsOf(cursor).sequence)).toEqual([
+          1, 2, 3, 4,
+        ]);
+        expect(room).toBe(4);
+        // A repeat takes no room.
+        room = 0;
+        expect((await journal.append(drafts, memo)).kind).toBe("repeated");
+        expect(entries).toHaveLength(4);
+      });
+    });
+
+    test("what is counted or reserved wrongly fails its append alone, and is not remembered", async () => {
+      const journal = await start();
+      const bad = () => {
+        throw new RangeError("the follower's own");
+      };
+      const memo = { scope: "s", key: "k", fingerprint: "f" };
+      journal.follow({ ...followerOf(() => nobody), count: bad });
+      const settled = await Promise.allSettled([
+        append(journal, notification("a")),
+        append(journal, notification("b"), memo),
+        append(journal, notification("c")),
+      ]);
+      expect(settled.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+      record(journal);
+      expect(await append(journal, notification("b"), memo)).toMatchObject({ kind: "appended" });
+      expect(journal.health().status).toBe("ok");
     });
 
     test("to release or trim what is not there does nothing", async () => {
@@ -295,20 +489,20 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       journal.release(alice, [1, 99]);
       journal.release(bob, []);
       journal.trim(0);
-      expect(partsOf((await journal.append(notification(1))).cursor).sequence).toBe(1);
+      expect(partsOf((await append(journal, notification(1))).cursor).sequence).toBe(1);
       journal.trim(1);
       journal.trim(0);
-      expect(partsOf((await journal.append(notification(2))).cursor).sequence).toBe(2);
+      expect(partsOf((await append(journal, notification(2))).cursor).sequence).toBe(2);
     });
 
     test("a close keeps what was appended before it, and refuses what comes after it as `unavailable`", async () => {
       const journal = await start();
       const entries = record(journal);
-      const before = journal.append(notification("before"));
+      const before = append(journal, notification("before"));
       await journal.close();
       expect(partsOf((await before).cursor).sequence).toBe(1);
-      expect(await problemOf(journal.append(notification("after")))).toBe("unavailable");
-      expect(await problemOf(journal.append(notification("after"), { scope: "s", key: "k", fingerprint: "f" }))).toBe(
+      expect(await problemOf(append(journal, notification("after")))).toBe("unavailable");
+      expect(await problemOf(append(journal, notification("after"), { scope: "s", key: "k", fingerprint: "f" }))).toBe(
         "unavailable",
       );
       expect(entries.map(jsonOf)).toEqual(["before"]);
@@ -317,15 +511,13 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
     test("after a close nothing that is still on its way fails as anything but `unavailable`", async () => {
       const journal = await start();
       record(journal);
-      await journal.append(notification(1), { scope: "s", key: "k", fingerprint: "f" });
-      journal.complete({ scope: "s", key: "k" }, "r");
+      const memo = { scope: "s", key: "k", fingerprint: "f" };
+      await append(journal, notification(1), memo);
       await journal.close();
       await journal.close();
-      journal.complete({ scope: "s", key: "k" }, "r");
       journal.release(alice, [1]);
       journal.trim(1);
-      const recalled = Promise.try(() => journal.recall({ scope: "s", key: "k" })?.fingerprint ?? "f");
-      expect(["none", "unavailable"]).toContain(await problemOf(recalled));
+      expect(await problemOf(append(journal, notification(1), memo))).toBe("unavailable");
     });
   });
 
@@ -349,7 +541,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
         { entries: 1, first: 6 },
       ];
       for (const { entries, first } of lives) {
-        for (let i = 0; i < entries; i++) await journal.append(notification(i));
+        for (let i = 0; i < entries; i++) await append(journal, notification(i));
         journal = await restart(journal);
         record(journal);
         const epoch = journal.history.epochs.at(-1)?.epoch ?? "";
@@ -357,7 +549,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
         epochs.push({ epoch, first });
         expect(journal.history.epochs).toEqual(epochs);
       }
-      const { cursor } = await journal.append(notification("newest"));
+      const { cursor } = await append(journal, notification("newest"));
       expect<object>(partsOf(cursor)).toEqual({ epoch: epochs.at(-1)?.epoch, sequence: 6 });
     });
 
@@ -365,11 +557,11 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       let journal = await start();
       const entries = record(journal);
       for (const [i, msg] of oddMessages.entries()) {
-        await journal.append(notification(msg, i % 2 === 0 ? { channels: [msf, b2b] } : { users: [alice] }));
+        await append(journal, notification(msg, i % 2 === 0 ? { channels: [msf, b2b] } : { users: [alice] }));
         clock.move(1000);
       }
-      await journal.append(revocation(bob, 17));
-      await journal.append(notification("held", { users: [alice, bob], channels: [b2b] }, 60));
+      await append(journal, revocation(bob, 17));
+      await append(journal, notification("held", { users: [alice, bob], channels: [b2b] }, 60));
       journal = await restart(journal);
       expect(journal.history.entries).toEqual(entries);
       expect(journal.history.trimmedTo).toBe(0);
@@ -379,10 +571,10 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
 
     test("leaves out what became too old in the meantime, and says so", async () => {
       let journal = await begin();
-      await journal.append(notification("old"));
-      await journal.append(notification("also old"));
+      await append(journal, notification("old"));
+      await append(journal, notification("also old"));
       clock.move(keep.window_ms - 1000);
-      await journal.append(notification("young"));
+      await append(journal, notification("young"));
       clock.move(1001);
       journal = await restart(journal);
       expect(journal.history.entries.map(jsonOf)).toEqual(["young"]);
@@ -396,7 +588,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
 
     test("has no entry that was trimmed, and does not say that it has", async () => {
       let journal = await begin();
-      for (let i = 1; i <= 5; i++) await journal.append(notification(i));
+      for (let i = 1; i <= 5; i++) await append(journal, notification(i));
       journal.trim(3);
       journal = await restart(journal);
       expect(journal.history.entries.map(jsonOf)).toEqual([4, 5]);
@@ -405,23 +597,23 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
 
     test("goes on with its sequence after everything was trimmed", async () => {
       let journal = await begin();
-      for (let i = 1; i <= 5; i++) await journal.append(notification(i));
-      await journal.append(revocation(alice, 1));
+      for (let i = 1; i <= 5; i++) await append(journal, notification(i));
+      await append(journal, revocation(alice, 1));
       clock.move(keep.revocations_ms + 1);
       journal.trim(6);
       journal = await restart(journal);
       record(journal);
       expect(journal.history).toMatchObject({ entries: [], trimmedTo: 6 });
       expect(journal.history.epochs.at(-1)?.first).toBe(7);
-      expect(partsOf((await journal.append(notification("next"))).cursor).sequence).toBe(7);
+      expect(partsOf((await append(journal, notification("next"))).cursor).sequence).toBe(7);
     });
 
     test("holds what was held, for those who have not got it, in order and with its cursor", async () => {
       let journal = await start();
       const entries = record(journal);
-      for (const msg of ["one", "two"]) await journal.append(notification(msg, { users: [alice, bob] }, 3600));
-      await journal.append(notification("not held", { users: [alice] }));
-      await journal.append(notification("alice's", { users: [alice], channels: [msf] }, 3600));
+      for (const msg of ["one", "two"]) await append(journal, notification(msg, { users: [alice, bob] }, 3600));
+      await append(journal, notification("not held", { users: [alice] }));
+      await append(journal, notification("alice's", { users: [alice], channels: [msf] }, 3600));
       journal.release(alice, [1]);
       const [one, two, , four] = entries;
       const held = [
@@ -439,7 +631,7 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
         journal = await restart(journal);
         expect<object>(journal.history.held).toEqual(held);
         record(journal);
-        await journal.append(notification("passing"));
+        await append(journal, notification("passing"));
         clock.move(keep.window_ms + 1);
       }
       record(journal);
@@ -451,8 +643,8 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
 
     test("holds nothing longer than its ttl", async () => {
       let journal = await begin();
-      await journal.append(notification("short", { users: [alice] }, 10));
-      await journal.append(notification("long", { users: [alice] }, 20));
+      await append(journal, notification("short", { users: [alice] }, 10));
+      await append(journal, notification("long", { users: [alice] }, 20));
       clock.move(9_999);
       journal = await restart(journal);
       expect(journal.history.held.map(({ entry }) => jsonOf(entry))).toEqual(["short", "long"]);
@@ -461,38 +653,36 @@ export function journalSuite(name: string, needs: { makePlace: () => Place; forg
       expect(journal.history.held.map(({ entry }) => jsonOf(entry))).toEqual(["long"]);
     });
 
-    test("remembers memos with and without their receipts, for 24 hours from the append", async () => {
-      let journal = await begin();
-      const [done, open_, replaced] = ["done", "open", "replaced"].map((key) => ({
-        scope: "s",
-        key,
-        fingerprint: key,
-      }));
-      if (done === undefined || open_ === undefined || replaced === undefined) throw new Error("three memos");
-      const { cursor } = await journal.append(notification(1), done);
-      await journal.append(notification(2), open_);
-      await journal.append(notification(3), replaced);
-      journal.complete(done, '{"a":"ü🙂"}');
-      journal.complete(replaced, "1");
-      journal.complete(replaced, "2");
+    test("remembers memos, for 24 hours from the append", async () => {
+      let journal = await start();
+      const users = Array.from({ length: 20 }, (_, i) => v.parse(KeycloakId, `user-${i}`));
+      const drafts = [notification(1, { users }, 60), notification(2)];
+      record(journal, { connections: 3, offline: users.slice(7, 15) });
+      const memo = { scope: "s", key: "done", fingerprint: "f" };
+      const { placed } = await journal.append(drafts, memo);
+      const { bytes } = journal.memos();
       clock.move(keep.window_ms + 1);
-      journal.trim(3);
-      journal = await restart(journal);
-      expect(journal.recall(done)).toEqual({ fingerprint: "done", cursor, receipt: '{"a":"ü🙂"}' });
-      expect(journal.recall(open_)).toMatchObject({ fingerprint: "open", receipt: undefined });
-      expect(journal.recall(replaced)).toMatchObject({ receipt: "2" });
+      journal.trim(2);
+      for (let life = 0; life < 3; life++) {
+        journal = await restart(journal);
+        record(journal);
+        expect(await journal.append(drafts, memo)).toEqual({ kind: "repeated", placed });
+        expect(await problemOf(journal.append(drafts, { ...memo, fingerprint: "g" }))).toBe("idempotency_mismatch");
+        expect(journal.memos()).toMatchObject({ count: 1, bytes });
+      }
       clock.move(24 * hour_ms - keep.window_ms);
       journal = await restart(journal);
-      expect(journal.recall(done)).toBeUndefined();
+      record(journal);
+      expect((await journal.append(drafts, memo)).kind).toBe("appended");
     });
 
     test("knows who was revoked, as long as a token can live, though the window is past", async () => {
       let journal = await begin();
-      await journal.append(revocation(alice, 111));
+      await append(journal, revocation(alice, 111));
       clock.move(1000);
-      await journal.append(revocation(bob, 222));
+      await append(journal, revocation(bob, 222));
       const session = v.parse(SessionId, 'SjcsaEAdwWJgJLyVaH0S8qqc~"');
-      await journal.append({ kind: "revocation", session });
+      await append(journal, { kind: "revocation", session });
       const second_ms = clock.now();
       clock.move(keep.revocations_ms - 1000);
       journal.trim(3);

@@ -5,6 +5,8 @@ import { keep, quiet } from "./journal-suite.ts";
 export interface OpenOptions {
   readonly sync?: "normal" | "full";
   readonly takeover_seconds?: number;
+  readonly idempotency_hours?: number;
+  readonly max_idempotency_bytes?: number;
   readonly window_ms?: number;
   readonly revocations_ms?: number;
   readonly now?: () => number;
@@ -13,7 +15,14 @@ export interface OpenOptions {
 
 /** Opens a journal as the service does. The test closes it. */
 export function openAt(path: string, options: OpenOptions = {}): Promise<Journal> {
-  const { sync = "normal", takeover_seconds = 0, now = Date.now, window_ms, revocations_ms } = { ...keep, ...options };
-  const settings = { journal_sync: sync, takeover_seconds, journal_window_seconds: window_ms / 1000 };
+  const { sync = "normal", takeover_seconds = 0, now = Date.now, ...kept } = { ...keep, ...options };
+  const { window_ms, revocations_ms, idempotency_hours, max_idempotency_bytes } = kept;
+  const settings = {
+    journal_sync: sync,
+    takeover_seconds,
+    journal_window_seconds: window_ms / 1000,
+    idempotency_hours,
+    max_idempotency_bytes,
+  };
   return openSqliteJournal(path, settings, { revocations_ms, now, events: { ...quiet, ...options.events } });
 }

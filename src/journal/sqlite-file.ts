@@ -1,0 +1,153 @@
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { CannotOpen, codeOf } from "./cannot-open.ts";
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+
+/** "AMPR": tells our files from all others, https://sqlite.org/pragma.html#pragma_application_id */
+export const applicationId = 0x414d5052;
+
+/** What SQLite keeps beside the file, and finds again after the death of its process. */
+const besides = ["-wal", "-shm", "-journal"];
+
+/**
+ * Makes the file, if there is none, readable for nobody else: it holds notifications and the token secret. Takes that right
+ * from everybody else where they have it. Refuses a file that is not ours by its first bytes alone
+ * (https://sqlite.org/fileformat.html#the_database_header): to open it would already change it.
+ */
+export function prepareFile(path: string): void {
+  const file = openSync(path, "a+", 0o600);
+  try {
+    const header = Buffer.alloc(100);
+    const length = readSync(file, header, 0, header.length, 0);
+    const isDatabase = length === header.length && header.toString("latin1", 0, 16) === "SQLite format 3\0";
+    if (length > 0 && (!isDatabase || header.readUInt32BE(68) !== applicationId)) {
+      throw new CannotOpen(
+        `${path} is not a journal of this service: it was left as it is. Choose another path for \`journal\``,
+      );
+    }
+    tighten(file, path);
+  } finally {
+    closeSync(file);
+  }
+  for (const beside of besides) tightenBeside(path + beside);
+}
+
+function tightenBeside(path: string): void {
+  let file: number;
+  try {
+    file = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return;
+    throw error;
+  }
+  try {
+    tighten(file, path);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function tighten(file: number, path: string): void {
+  const mode = fstatSync(file).mode & 0o777;
+  if ((mode & 0o077) === 0) return;
+  try {
+    fchmodSync(file, mode & 0o700);
+  } catch {
+    throw new CannotOpen(
+      `${path} can be read or written by other users (mode ${mode.toString(8)}), and ${currentUser()} cannot change that: chmod 600 it. It holds the secret of the websocket tokens`,
+    );
+  }
+}
+
+/** By number: a container may run under one that has no name, and Bun takes the name from the environment. */
+export function currentUser(): string {
+  return `user ${process.getuid?.() ?? "unknown"}`;
+}
+
+/** The name of the owner is not in the database, which nobody else can read, but beside it, for people to read. */
+export interface OwnerFile {
+  /** False: another process has written its name there since. */
+  isOurs(): boolean;
+  remove(): void;
+}
+
+const ownerPath = (path: string) => `${path}.owner`;
+
+/** Not through a link that somebody has put there. A disk that is full for it is no reason not to start. */
+export function writeOwner(path: string): OwnerFile {
+  const text = `process ${process.pid} on ${hostname()}\n${crypto.randomUUID()}\n`;
+  let isWritten = false;
+  try {
+    rmSync(ownerPath(path), { force: true });
+    const file = openSync(ownerPath(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      writeSync(file, text);
+      isWritten = true;
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    // The name is missing: a successor is told of "another process".
+  }
+  const isOurs = () => {
+    const now = isWritten ? readOwner(path) : undefined;
+    return now === undefined || now === text;
+  };
+  return {
+    isOurs,
+    remove() {
+      if (isOurs()) rmSync(ownerPath(path), { force: true });
+    },
+  };
+}
+
+export function ownerOf(path: string): string {
+  return readOwner(path)?.split("\n")[0] ?? "another process";
+}
+
+function readOwner(path: string): string | undefined {
+  try {
+    const file = openSync(ownerPath(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      const bytes = Buffer.alloc(200);
+      const length = readSync(file, bytes);
+      return length === 0 ? undefined : bytes.toString("utf8", 0, length);
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** Which file a path leads to. */
+export function identityOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false, bigint: true });
+  return found === undefined ? undefined : `${found.dev} ${found.ino}`;
+}
+
+/** Sets the time of the last change to a whole second, which nobody else would: `wasTouchedSince` finds every later change. */
+export function stampFile(path: string, stamp_seconds: number): void {
+  utimesSync(path, stamp_seconds, stamp_seconds);
+}
+
+export function wasTouchedSince(path: string, stamp_seconds: number): boolean {
+  const { mtimeNs } = statSync(path, { bigint: true });
+  return mtimeNs !== BigInt(stamp_seconds) * 1_000_000_000n;
+}
+
+export function fileSize(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
