@@ -315,3 +315,35 @@ describe.skipIf(!canMount())("a disk that is full at the start", () => {
     );
   });
 });
+
+describe("a file that others write into", () => {
+  test("in place is not gone on with: what it lost would be missed by nobody", async () => {
+    const path = newPath();
+    const copy = newPath();
+    const first = await open(path);
+    await append(first, notification("one", { users: [alice] }, 3600));
+    await first.close();
+    copyFileSync(path, copy);
+    const journal = await open(path);
+    await append(journal, notification("two", { users: [alice] }, 3600));
+    writeFileSync(path, readFileSync(copy));
+    expect(await problemOf(append(journal, notification("three")))).toBe("unavailable");
+    expect(journal.health().reason).toMatch(/another process has written/);
+  });
+});
+
+describe("a path that is a link", () => {
+  test("has its log watched, kept to its owner and counted where the file is", async () => {
+    const [path, link] = [newPath(), newPath()];
+    writeFileSync(path, "");
+    symlinkSync(path, link);
+    const journal = await open(link);
+    await append(journal, notification("one", { users: [alice] }, 3600));
+    expect([existsSync(`${link}-wal`), modeOf(`${path}-wal`)]).toEqual([false, 0o600]);
+    expect(journal.size_bytes()).toBe(statSync(path).size + statSync(`${path}-wal`).size);
+    rmSync(`${path}-wal`);
+    await until("the log is written anew", () => existsSync(`${path}-wal`));
+    const again = await open(crash(path));
+    expect(again.history.held.map(({ entry }) => jsonOf(entry))).toEqual(["one"]);
+  });
+});

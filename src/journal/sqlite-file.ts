@@ -5,6 +5,7 @@ import {
   fstatSync,
   openSync,
   readSync,
+  realpathSync,
   rmSync,
   statSync,
   utimesSync,
@@ -41,7 +42,7 @@ export function prepareFile(path: string): void {
   } finally {
     closeSync(file);
   }
-  for (const beside of besides) tightenBeside(path + beside);
+  for (const beside of besides) tightenBeside(realpathSync(path) + beside);
 }
 
 function tightenBeside(path: string): void {
@@ -132,6 +133,11 @@ function readOwner(path: string): string | undefined {
   }
 }
 
+/** Where SQLite keeps the log: beside the file itself, where the path is a link. */
+export function logOf(path: string): string {
+  return `${realpathSync(path)}-wal`;
+}
+
 /** Which file a path leads to. */
 export function identityOf(path: string): string | undefined {
   const found = statSync(path, { throwIfNoEntry: false, bigint: true });
@@ -150,4 +156,10 @@ export function wasTouchedSince(path: string, stamp_seconds: number): boolean {
 
 export function fileSize(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Changes with each write, by whomever. */
+export function stateOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false, bigint: true });
+  return found === undefined ? undefined : `${found.dev} ${found.ino} ${found.size} ${found.mtimeNs}`;
 }

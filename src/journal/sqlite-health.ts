@@ -1,7 +1,7 @@
 import { constants, type Database } from "bun:sqlite";
 import type { Events } from "../observe/events.ts";
 import { reasonOf } from "./cannot-open.ts";
-import { identityOf } from "./sqlite-file.ts";
+import { identityOf, logOf, stateOf } from "./sqlite-file.ts";
 import type { Owned } from "./sqlite-lock.ts";
 
 /** Whether what is written is kept: the disk takes it, and the file is still the one that a restart will find. */
@@ -32,7 +32,7 @@ export function createHealth(
   path: string,
   { events, healed }: { events: Pick<Events["journal"], "failed" | "recovered">; healed: () => void },
 ): Health {
-  const log = `${path}-wal`;
+  const log = logOf(path);
   const file = identityOf(path);
   let logFile = identityOf(log);
   /** What is wrong with the file. */
@@ -40,9 +40,15 @@ export function createHealth(
   /** What is wrong with the disk. */
   let failure: string | undefined;
   let told: string | undefined;
+  /** The file as we left it: only our own transactions change it. */
+  let left = stateOf(path);
 
   function attempt<T>(write: () => T, hasWritten = () => true): T | undefined {
     if (lost !== undefined) return undefined;
+    if (stateOf(path) !== left) {
+      look();
+      if (lost !== undefined) return undefined;
+    }
     try {
       const result = db.transaction(write).immediate();
       if (hasWritten()) failure = undefined;
@@ -51,6 +57,7 @@ export function createHealth(
       failure = reasonOf(error);
       return undefined;
     } finally {
+      left = stateOf(path);
       tell();
     }
   }
@@ -68,6 +75,7 @@ export function createHealth(
     }
     if (found !== file)
       return "another file is in its place: put the first one back, or restart to go on with that one";
+    if (stateOf(path) !== left) return "another process has written into the file: restart, with a copy that is whole";
     if (!owner.isOurs()) return "another process has the file as well: stop one of the two";
     return undefined;
   }
@@ -75,12 +83,16 @@ export function createHealth(
   /** The log was deleted: all that it had is still to be had, until the death of this process. */
   function renewLog(): void {
     try {
+      // First, and apart: a change of the mode that fails halfway leaves pages of the log in the file, and others nowhere.
+      db.run("PRAGMA wal_checkpoint(TRUNCATE)");
       db.run("PRAGMA journal_mode = DELETE");
       db.run("PRAGMA journal_mode = WAL");
       db.run("UPDATE state SET one = 1");
       logFile = identityOf(log);
     } catch (error) {
       failure = reasonOf(error);
+    } finally {
+      left = stateOf(path);
     }
   }
 

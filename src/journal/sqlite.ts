@@ -9,7 +9,7 @@ import { nameOf, packOutcomes, repeat, type MemoSettings } from "./memo.ts";
 import { handOver, reserveAll, type Pending, type Taken } from "./pending.ts";
 import { createSqliteClock } from "./sqlite-clock.ts";
 import { openEntries, type Entries } from "./sqlite-entries.ts";
-import { fileSize } from "./sqlite-file.ts";
+import { fileSize, logOf } from "./sqlite-file.ts";
 import { createHealth } from "./sqlite-health.ts";
 import { beginEpoch } from "./sqlite-history.ts";
 import { cannotOpen, openExclusively, release, unmark, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
@@ -44,6 +44,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
   const current = history.epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
   const clock = createSqliteClock(db, history.clock, { now, monotonic, soon });
+  const log = logOf(path);
   const health = createHealth(owned, path, { events, healed: flush });
 
   let next = current.first;
@@ -221,7 +222,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     uptime_ms: clock.uptime_ms,
     keep: clock.keep,
     health: () => ({ status: health.reason === undefined ? "ok" : "unavailable", reason: health.reason }),
-    size_bytes: () => fileSize(path) + fileSize(`${path}-wal`),
+    size_bytes: () => fileSize(path) + fileSize(log),
     memos: () => memos.totals(),
     close,
   };
