@@ -47,7 +47,11 @@ export function createExpiry(
    * lasts for seconds must not end the connections of everybody.
    */
   function tidy(): void {
-    if (steps !== clock.steps()) [steps, due_ms] = [clock.steps(), clock.uptime_ms() + ping_interval_ms / 2];
+    if (steps !== clock.steps()) {
+      steps = clock.steps();
+      // The earlier one: a clock that steps again and again would put it off for ever.
+      due_ms = Math.min(due_ms, clock.uptime_ms() + ping_interval_ms / 2);
+    }
     if (clock.uptime_ms() < due_ms) return;
     due_ms = Infinity;
     const ended = registry
