@@ -91,7 +91,7 @@ export async function startService(
   const [signing = journal.history.tokenSecret, ...others] = settings.token_secret;
   const secrets = [signing, ...others] as const;
   const tokens = createTokens({ secrets, ttl_seconds: settings.token_ttl_seconds, clock });
-  const access = createAccess(settings, { secrets, revocations, now });
+  const access = createAccess(settings, { secrets, revocations, now: clock.believed_ms });
   const realms = createRealms(settings, { events: events.access, clock });
   const authorize = createAuthorize({ access, tokens, revocations, realms, gate, events: events.access });
 

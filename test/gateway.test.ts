@@ -34,6 +34,7 @@ for (const [name, options] of Object.entries(transports)) {
           via: null,
           rule: null,
           isBound: true,
+          accessIssuedAt_ms: null,
           stamp: null,
           issuedAt_ms: now_ms,
           expiresAt_ms: now_ms + 60_000,

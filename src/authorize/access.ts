@@ -71,6 +71,15 @@ export function createAccess(
 
   const knows = (channel: Channel): boolean => current.channels?.has(channel) ?? true;
 
+  /** By its place in our order, and by that of its access token: one that died while a logout waited may have been used since. */
+  function isEnded(admitted: Admitted): boolean {
+    if (revocations.endsOwn(admitted)) return true;
+    const { via, accessIssuedAt_ms: issuedAt_ms, user, session } = admitted;
+    const issuer = current.grantors.issuerOf(via);
+    if (issuer === undefined || issuedAt_ms === null) return false;
+    return revocations.endsOfRealm({ user, session, issuer, issuedAt_ms });
+  }
+
   return {
     apiKeys,
     wsTokens,
@@ -81,9 +90,9 @@ export function createAccess(
     idOf: (grantor) => current.grantors.idOf(grantor),
     select: (grantor, channels) => current.grantors.select(grantor, channels),
     ruleFor: (claims, channel) => (knows(channel) ? current.grantors.ruleFor(claims, channel) : "channel_forbidden"),
-    objectionTo: (admitted) => (revocations.endsOwn(admitted) ? "revoked" : current.grantors.objection(admitted)),
+    objectionTo: (admitted) => (isEnded(admitted) ? "revoked" : current.grantors.objection(admitted)),
     endingOf(admitted) {
-      if (revocations.endsOwn(admitted) || !knows(admitted.channel)) return "revoked";
+      if (isEnded(admitted) || !knows(admitted.channel)) return "revoked";
       const code = current.grantors.objection(admitted);
       if (code === undefined) return undefined;
       // A page that comes back with a new token may be granted it again; for the others there is nothing to come back for.

@@ -29,7 +29,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
     if (!name.success) return "channel_invalid";
     const granted = access.ruleFor(claims, name.output);
     if (typeof granted === "string") return granted;
-    const { session, via, stamp, issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms } = claims;
+    const { session, via, stamp, accessIssuedAt_ms, issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms } = claims;
     const admitted = {
       user: user.output,
       channel: name.output,
@@ -38,6 +38,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
       rule: granted.rule,
       isBound: claims.user !== null,
       stamp,
+      accessIssuedAt_ms,
       issuedAt_ms,
       expiresAt_ms,
       expiresAt_uptime_ms,

@@ -84,7 +84,13 @@ export function createAuthorize(needs: {
     }
     events.authorized(`realm ${realm}`, user);
     const channels = met?.map(([channel]) => channel) ?? "*";
-    return issue(`realm ${issuer}`, { user, channels, rules: ruleIds(met ?? []), session });
+    return issue(`realm ${issuer}`, {
+      user,
+      channels,
+      rules: ruleIds(met ?? []),
+      session,
+      accessIssuedAt_ms: token.issuedAt_ms,
+    });
   }
 
   function issue(grantor: Grantor, grant: Omit<Grant, "via" | "selection">): Authorization {

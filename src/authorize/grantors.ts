@@ -34,6 +34,8 @@ export interface Grantors {
   select(grantor: Grantor, channels: Channels): Selection;
   /** What the channel asked when the token was granted (null: nothing), or why the token does not allow it. */
   ruleFor(claims: Granted, channel: Channel): { readonly rule: string | null } | RefusalCode;
+  /** The realm that it was granted through; undefined: no realm. */
+  issuerOf(via: string | null): string | undefined;
   readonly tables: ReadonlyMap<string, ChannelTable>;
 }
 
@@ -92,7 +94,20 @@ export function createGrantors(
     return rule === undefined ? "channel_forbidden" : { rule };
   }
 
-  return { idOf: (grantor) => idWith(secrets[0], grantor), objection, select, ruleFor, tables };
+  const issuers = new Map(
+    secrets.flatMap((secret) =>
+      realmsOf(settings).map(({ issuer }) => [idWith(secret, `realm ${issuer}`), issuer] as const),
+    ),
+  );
+
+  return {
+    issuerOf: (via) => (via === null ? undefined : issuers.get(via)),
+    idOf: (grantor) => idWith(secrets[0], grantor),
+    objection,
+    select,
+    ruleFor,
+    tables,
+  };
 }
 
 function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {

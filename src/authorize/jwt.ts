@@ -105,7 +105,7 @@ export function createJwtVerifier({
   readonly jwks: Jwks;
   readonly now: () => number;
   /** The realm signed a token, good or not, that says it was issued then. */
-  readonly onSigned?: ((issuedAt_ms: number) => void) | undefined;
+  readonly onSigned?: ((issuedAt_ms: number, life_ms: number) => void) | undefined;
 }): (token: Unverified, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
     const kid = keyIdOf(token, sort);
@@ -135,8 +135,10 @@ export function createJwtVerifier({
     }
   }
 
-  function tell({ iat }: JWTPayload): void {
-    if (iat !== undefined) onSigned?.(iat * 1000);
+  /** Whatever was signed: nothing else of it is verified. */
+  function tell(payload: JWTPayload): void {
+    const { iat, exp } = v.parse(Times, payload);
+    if (iat !== undefined && Number.isFinite(iat * 1000)) onSigned?.(iat * 1000, ((exp ?? iat) - iat) * 1000);
   }
 
   function optionsOf({ sort: { audience }, at_ms }: { sort: Sort; at_ms: number }): JWTVerifyOptions {

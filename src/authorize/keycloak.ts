@@ -31,7 +31,7 @@ export interface AccessToken {
 
 export interface KeycloakOptions extends JwksOptions {
   /** The realm signed a token, good or not, that says it was issued then. */
-  readonly onSigned?: (issuedAt_ms: number) => void;
+  readonly onSigned?: (issuedAt_ms: number, life_ms: number) => void;
 }
 
 export interface Keycloak {

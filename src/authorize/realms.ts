@@ -38,7 +38,7 @@ export function createRealms(
     const keycloak = createKeycloak(realm, {
       now,
       onEvent: (event) => events.keysFetched(name, event),
-      onSigned: (issuedAt_ms) => clock.realms.saw(issuer, issuedAt_ms),
+      onSigned: (...told) => clock.realms.saw(issuer, ...told),
     });
     return { name, issuer, keycloak };
   });

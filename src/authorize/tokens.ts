@@ -18,13 +18,17 @@ export interface Grant {
   readonly session: SessionId | null;
   /** Through what, by its opaque id (see grantors.ts). */
   readonly via: string | null;
+  /** When the access token was issued that it is made for, by its realm. */
+  readonly accessIssuedAt_ms?: number | undefined;
   /** It ends with what it was made through. */
   readonly notAfter_ms?: number | undefined;
 }
 
 /** What a websocket token says. */
 export interface Claims
-  extends Omit<Grant, "selection" | "notAfter_ms">, Pick<Admitted, "stamp" | "expiresAt_uptime_ms"> {
+  extends
+    Omit<Grant, "selection" | "notAfter_ms" | "accessIssuedAt_ms">,
+    Pick<Admitted, "stamp" | "expiresAt_uptime_ms" | "accessIssuedAt_ms"> {
   /** Instead of channels and rules, which are empty then. */
   readonly selection?: Selection | undefined;
   readonly issuedAt_ms: number;
@@ -66,6 +70,8 @@ const Payload = v.object({
   stamp: v.optional(v.pipe(v.number(), v.safeInteger())),
   // Service time, in milliseconds, at which it was issued.
   up: v.optional(v.number()),
+  // The `iat` of the access token.
+  at: v.optional(v.number()),
 });
 
 /**
@@ -84,7 +90,12 @@ export function createTokens(options: {
   const [signing] = secrets;
   if (signing === undefined) throw new Error("a token secret is needed");
 
-  function issue({ notAfter_ms = Infinity, selection, ...grant }: Grant): ReturnType<Tokens["issue"]> {
+  function issue({
+    notAfter_ms = Infinity,
+    selection,
+    accessIssuedAt_ms,
+    ...grant
+  }: Grant): ReturnType<Tokens["issue"]> {
     const issuedAt_ms = clock.now();
     const expiresAt_ms = Math.min(notAfter_ms, issuedAt_ms + ttl_seconds * 1000);
     const [stamp, up] = [clock.stamp(), clock.uptime_ms()];
@@ -102,6 +113,7 @@ export function createTokens(options: {
         exp: expiresAt_ms / 1000,
         stamp,
         up,
+        ...(accessIssuedAt_ms === undefined ? {} : { at: accessIssuedAt_ms / 1000 }),
       };
       const signed = `${header}.${base64url(JSON.stringify(payload))}`;
       return `${signed}.${sign(signed, signing ?? "")}`;
@@ -133,6 +145,7 @@ export function createTokens(options: {
       session: payload.sid ?? null,
       via: payload.via ?? null,
       stamp,
+      accessIssuedAt_ms: payload.at === undefined ? null : Math.round(payload.at * 1000),
       issuedAt_ms,
       expiresAt_ms,
       // The wall clock may have been ahead when it was issued. (From the future: of a journal that is gone. It begins anew.)

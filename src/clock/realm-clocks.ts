@@ -14,7 +14,7 @@ export interface Moment {
  */
 export interface RealmClocks {
   /** A token of this realm, with a good signature, was issued then by the realm's clock. */
-  saw(issuer: string, issuedAt_ms: number): void;
+  saw(issuer: string, issuedAt_ms: number, life_ms?: number): void;
   /** What the realm's clock showed at a moment, at least. Undefined: no token of the realm was ever seen. */
   atLeast_ms(issuer: string, moment: Moment): number | undefined;
   /** What the realms' clocks showed at a moment, at most as far as can be told: no token that was issued before is later. */
@@ -27,7 +27,7 @@ export interface RealmClocks {
 const agreement_ms = 2000;
 /** Our clock goes with a realm's if it is ahead of the newest token by no more than clocks differ, and new tokens take to come. */
 const fresh_ms = 5000;
-/** As long as the newest token may have been an old one: by no more than Keycloak lets one live, unless it is told otherwise. */
+/** So old the newest token may have been, where it lives no longer: by that much Keycloak's default. */
 const lifespan_ms = 300_000;
 /** Clocks are rounded. */
 const rounding_ms = 100;
@@ -43,29 +43,33 @@ interface Known {
   since_ms: number;
   /** The `iat` of the token that told the largest. */
   toldBy_ms: number | undefined;
+  /** So far the realm's clock may be beyond it: as long as tokens live. */
+  life_ms: number;
   /** Another token has told the same. */
   isSure: boolean;
 }
 
 export function createRealmClocks(stored: Readonly<Record<string, number>>, uptime_ms: () => number): RealmClocks {
   const known = new Map<string, Known>(
-    Object.entries(stored).map(([issuer, offset]) => [issuer, begin(offset, undefined)]),
+    Object.entries(stored).map(([issuer, offset]) => [issuer, begin(offset, undefined, lifespan_ms)]),
   );
 
-  function begin(offset: number, toldBy_ms: number | undefined): Known {
-    return { before: -Infinity, current: offset, since_ms: uptime_ms(), toldBy_ms, isSure: false };
+  function begin(offset: number, toldBy_ms: number | undefined, life_ms: number): Known {
+    return { before: -Infinity, current: offset, since_ms: uptime_ms(), toldBy_ms, life_ms, isSure: false };
   }
 
-  function saw(issuer: string, issuedAt_ms: number): void {
+  function saw(issuer: string, issuedAt_ms: number, lives_ms = lifespan_ms): void {
+    const life_ms = Math.max(lifespan_ms, lives_ms);
     const offset = issuedAt_ms - uptime_ms();
     const realm = known.get(issuer);
-    if (realm === undefined) return void known.set(issuer, begin(offset, issuedAt_ms));
+    if (realm === undefined) return void known.set(issuer, begin(offset, issuedAt_ms, life_ms));
     const beyond_ms = offset - offsetOf(realm);
     if (beyond_ms > agreement_ms) realm.isSure = false;
     else if (beyond_ms >= -agreement_ms && issuedAt_ms !== realm.toldBy_ms) realm.isSure = true;
     if (beyond_ms > 0) realm.toldBy_ms = issuedAt_ms;
+    realm.life_ms = Math.max(realm.life_ms, life_ms);
     if (uptime_ms() - realm.since_ms >= renewal_ms) {
-      Object.assign(realm, { before: realm.current, current: offset, since_ms: uptime_ms() });
+      Object.assign(realm, { before: realm.current, current: offset, since_ms: uptime_ms(), isSure: false });
     } else {
       realm.current = Math.max(realm.current, offset);
     }
@@ -73,7 +77,7 @@ export function createRealmClocks(stored: Readonly<Record<string, number>>, upti
 
   function atMost(realm: Known, { wall_ms, believed_ms, uptime_ms: at_ms }: Moment): number {
     const least_ms = offsetOf(realm) + at_ms;
-    const margin_ms = realm.isSure ? fresh_ms : lifespan_ms;
+    const margin_ms = realm.isSure ? fresh_ms : realm.life_ms;
     // Ours says it to the millisecond, where it goes with the realm's.
     const ours_ms = [believed_ms, wall_ms].find(
       (time_ms) => time_ms >= least_ms - rounding_ms && time_ms <= least_ms + margin_ms,

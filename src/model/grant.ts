@@ -26,6 +26,8 @@ export interface Admitted extends OwnCredential {
   readonly via: string | null;
   /** What the channel asked of the user when it was granted, as a digest; null: nothing. */
   readonly rule: string | null;
+  /** The `iat` of the access token that it was granted for; null: of none, or an earlier version issued it. */
+  readonly accessIssuedAt_ms: number | null;
   /** The token names the user. */
   readonly isBound: boolean;
   readonly expiresAt_ms: number;
