@@ -18,6 +18,7 @@ import { createDelivery } from "./delivery.ts";
 import { registerGauges } from "./gauges.ts";
 import { createAnswer } from "./http/answer.ts";
 import { createCors } from "./http/cors.ts";
+import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
 import { listen } from "./http/listen.ts";
 import { createRouter } from "./http/router.ts";
@@ -127,9 +128,10 @@ export async function startService(
     realms,
     metrics,
   });
-  const router = createRouter(routes, { gate, cors });
+  const ending = createEnding();
+  const router = createRouter(routes, { gate, cors, ending });
   const engine = createEngineRoute(settings, { gateway, gate, sessions, members, cors, events: events.requests });
-  const answer = createAnswer(settings, { router, engine, clients, cors, events: events.requests });
+  const answer = createAnswer(settings, { router, engine, clients, ending, cors, events: events.requests });
   registerGauges(metrics, {
     registry,
     members,
@@ -158,6 +160,8 @@ export async function startService(
       gate.close();
       await drainPolling({ registry, members });
       const empty = server.stop(false);
+      // Nor waits anything for Keycloak: what has reached the journal is finished, and nothing else.
+      realms?.stop();
       await router.end();
       const isSaved = await revoker.stop();
       // Free for the successor at once: our connections catch up there, one by one.
@@ -168,7 +172,6 @@ export async function startService(
       // The last answers are still on their way: polls that carry `closing`, close frames.
       await Promise.race([empty, Bun.sleep(farewell_ms)]);
       await server.stop(true);
-      realms?.stop();
       metrics.stop();
       clearInterval(tidying);
       return isSaved;

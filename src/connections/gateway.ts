@@ -6,12 +6,13 @@ import type { Settings } from "../settings/schema.ts";
 import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arrival.ts";
 import type { BunWebSocket } from "./connection.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
+import { createPolls, type Polls } from "./polls.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 import { createWebSockets } from "./websockets.ts";
 
 export type SocketData = BunWebSocket["data"];
 
-export interface Gateway {
+export interface Gateway extends Pick<Polls, "polled"> {
   /** Takes every request that is Engine.IO's. */
   handle(req: Request, server: Bun.Server<SocketData>): Promise<Response>;
   readonly websocket: {
@@ -31,6 +32,7 @@ export function createGateway(settings: GatewaySettings, needs: ArrivalNeeds & {
   const { sessions, clients, events, now } = needs;
   const { connect_timeout_ms, ping_interval_ms, ping_timeout_ms } = settings;
   const webSockets = createWebSockets();
+  const polls = createPolls(events);
   const arrival = createArrival(settings, webSockets, needs);
 
   /**
@@ -57,6 +59,7 @@ export function createGateway(settings: GatewaySettings, needs: ArrivalNeeds & {
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
     const session = sessions.open(conn, clients.of(req, server).key);
+    polls.open(conn);
     endUpgradeWithSession(conn, webSockets.cut);
     limitPackets(session, settings, { events, now });
   });
@@ -65,6 +68,7 @@ export function createGateway(settings: GatewaySettings, needs: ArrivalNeeds & {
   io.on("connection", arrival.connect);
 
   return {
+    polled: polls.polled,
     handle: (req, server) => engine.handleRequest(req, server),
     websocket: limitProbes({
       open(ws) {

@@ -124,7 +124,7 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
  * Ends an engine connection now. Its own `close` waits until what is buffered was fetched: a client that never polls again
  * would keep its place until the heartbeat, a minute long, and count for nothing but `max_connections`.
  */
-function cut(engine: EngineSocket): void {
+export function cut(engine: EngineSocket): void {
   engine.transport.close();
 }
 

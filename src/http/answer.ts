@@ -5,6 +5,7 @@ import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Cors } from "./cors.ts";
 import { enginePath, type EngineRoute } from "./engine.ts";
+import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
 import { problem, secure } from "./respond.ts";
@@ -19,11 +20,12 @@ export function createAnswer(
     readonly router: Router;
     readonly engine: EngineRoute;
     readonly clients: Clients;
+    readonly ending: Ending;
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
   },
 ): Answer {
-  const { router, engine, clients, cors, events } = needs;
+  const { router, engine, clients, ending, cors, events } = needs;
 
   return async function answer(req, server) {
     const started_ms = performance.now();
@@ -37,7 +39,7 @@ export function createAnswer(
     let response: Response;
     try {
       refuseAmbiguous(req);
-      const exchange: Exchange = { req, url: requireShort(url), server, client, id };
+      const exchange: Exchange = { req, url: requireShort(url), server, client, ending, id };
       response = await (isEngine ? engine(exchange) : router.dispatch(found, exchange));
     } catch (error) {
       if (error instanceof Problem) {

@@ -2,27 +2,31 @@ import { MIMEType } from "node:util";
 import { readAtMost } from "../limits/read.ts";
 import { Problem } from "../model/problem.ts";
 import type { Settings } from "../settings/schema.ts";
+import type { Exchange } from "./exchange.ts";
 
 /** Fatal: bytes that are not UTF-8 are refused instead of being replaced, so that nobody gets other text than was sent. */
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
+/** What a body is read from. */
+type Received = Pick<Exchange, "req" | "ending">;
+
 /** Throws `unsupported_media_type`, or what `readText` throws. `curl -d` says it sends a form: the commonest mistake. */
-export async function readJson(req: Request, max_body_bytes: number): Promise<string> {
-  const type = essenceOf(req);
+export async function readJson(exchange: Received, max_body_bytes: number): Promise<string> {
+  const type = essenceOf(exchange.req);
   if (type !== undefined && !/^application\/(.+\+)?json$/.test(type)) {
     throw new Problem("unsupported_media_type", { detail: "Send the header `Content-Type: application/json`." });
   }
-  return readText(req, max_body_bytes, "max_body_bytes");
+  return readText(exchange, max_body_bytes, "max_body_bytes");
 }
 
 /** Throws `unsupported_media_type`, or what `readText` throws. */
-export async function readForm(req: Request, max_body_bytes: number): Promise<string> {
-  const type = essenceOf(req);
+export async function readForm(exchange: Received, max_body_bytes: number): Promise<string> {
+  const type = essenceOf(exchange.req);
   if (type !== undefined && type !== "application/x-www-form-urlencoded") {
     const detail = "Send `Content-Type: application/x-www-form-urlencoded`.";
     throw new Problem("unsupported_media_type", { detail });
   }
-  return readText(req, max_body_bytes, "max_body_bytes");
+  return readText(exchange, max_body_bytes, "max_body_bytes");
 }
 
 /** The media type, lower-case, without parameters; undefined: none is given, which counts as the right one. */
@@ -38,10 +42,14 @@ function essenceOf({ headers }: Request): string | undefined {
 
 /**
  * Reads a body, declared or chunked, of at most `limit_bytes`, which are what `setting` says. Throws `too_large`,
- * `invalid_json` (not UTF-8) or `invalid_request` (cut).
+ * `invalid_json` (not UTF-8), `invalid_request` (cut) or `draining`.
  */
-export async function readText(req: Request, limit_bytes: number, setting: keyof Settings): Promise<string> {
-  const bytes = await readBody(req, limit_bytes, setting);
+export async function readText(
+  { req, ending }: Received,
+  limit_bytes: number,
+  setting: keyof Settings,
+): Promise<string> {
+  const bytes = await ending.receive(readBody(req, limit_bytes, setting));
   try {
     return utf8.decode(bytes);
   } catch {

@@ -26,7 +26,7 @@ export type EngineRoute = (exchange: Exchange) => Promise<Response>;
 export function createEngineRoute(
   settings: EngineSettings,
   needs: {
-    readonly gateway: Pick<Gateway, "handle">;
+    readonly gateway: Pick<Gateway, "handle" | "polled">;
     readonly gate: Pick<Gate, "handshake">;
     readonly sessions: Pick<Sessions, "requireRoom">;
     readonly members: Pick<Members, "polling">;
@@ -54,11 +54,15 @@ export function createEngineRoute(
       throw new Problem("invalid_request", { detail });
     }
     // An empty `sid` is a handshake for the engine, too.
-    if (!query.get("sid")) requireRoom(exchange, upgrades);
+    const sid = query.get("sid") ?? "";
+    if (sid === "") requireRoom(exchange, upgrades);
     // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
     if (!upgrades) req.headers.delete("upgrade");
-    if (req.method === "GET" && !upgrades) server.timeout(req, poll_seconds);
-    const response = await handled(req.method === "POST" ? await bounded(req) : req, exchange);
+    if (req.method === "GET" && !upgrades) {
+      server.timeout(req, poll_seconds);
+      gateway.polled(sid, query.get("t") ?? "");
+    }
+    const response = await (req.method === "POST" ? posted(exchange) : handled(req, exchange));
     return response.status < 400 ? response : refuse(response);
   };
 
@@ -80,11 +84,17 @@ export function createEngineRoute(
     }
   }
 
+  async function posted(exchange: Exchange): Promise<Response> {
+    const req = await bounded(exchange);
+    return exchange.ending.receive(handled(req, exchange));
+  }
+
   /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */
-  async function bounded(req: Request): Promise<Request> {
+  async function bounded(exchange: Exchange): Promise<Request> {
+    const { req } = exchange;
     const declared = req.headers.get("content-length");
     if (declared !== null && Number(declared) <= most_bytes) return req;
-    const body = await readText(req, most_bytes, "max_client_bytes");
+    const body = await readText(exchange, most_bytes, "max_client_bytes");
     return new Request(req.url, { method: "POST", headers: req.headers, body });
   }
 }

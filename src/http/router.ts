@@ -1,6 +1,7 @@
 import type { Gate } from "../limits/gate.ts";
 import { Guess, Problem } from "../model/problem.ts";
 import type { Cors } from "./cors.ts";
+import { draining, type Ending } from "./ending.ts";
 import type { Exchange } from "./exchange.ts";
 import { respond } from "./respond.ts";
 
@@ -28,18 +29,21 @@ export interface Found {
 export interface Router {
   find(path: string): Found;
   dispatch(found: Found, exchange: Exchange): Promise<Response>;
-  /** Refuses what comes from now on, and resolves when no request is under way. */
+  /** Refuses what comes, or is still coming, from now on, and resolves when no request is under way. */
   end(): Promise<void>;
 }
 
 /** @param table by path; one that ends in `*` takes one more segment, whatever it is. */
 export function createRouter(
   table: Readonly<Record<string, Route>>,
-  { gate, cors }: { readonly gate: Pick<Gate, "attempt" | "failed">; readonly cors: Cors },
+  {
+    gate,
+    cors,
+    ending,
+  }: { readonly gate: Pick<Gate, "attempt" | "failed">; readonly cors: Cors; readonly ending: Ending },
 ): Router {
   const routes = new Map(Object.entries(table));
   const underWay = new Set<Promise<Response>>();
-  let isEnding = false;
 
   function find(path: string): Found {
     const exact = path.endsWith("*") ? undefined : routes.get(path);
@@ -64,7 +68,7 @@ export function createRouter(
     if (route === undefined) throw new Problem("not_found");
     // Bun goes on reading from connections that are open, and a client that always has a request under way on one of them
     // would keep a process that is to end, and its journal, for ever.
-    if (isEnding) throw new Problem("draining", { headers: { Connection: "close" } });
+    if (ending.hasBegun) throw draining();
     const { req } = exchange;
     const allowed = methodsOf(route).join(", ");
     if (req.method === "OPTIONS") {
@@ -88,7 +92,7 @@ export function createRouter(
   }
 
   async function end(): Promise<void> {
-    isEnding = true;
+    ending.begin();
     await Promise.allSettled(underWay);
   }
 

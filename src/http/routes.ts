@@ -48,20 +48,21 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): Record
     "/metrics": { authenticates: true, GET: metricsRoute(settings, needs.metrics) },
     // Not made to wait for what others at its address have failed at: Keycloak sends a logout once.
     "/backchannel-logout": {
-      async POST({ req, id, client }) {
-        gate.logout(client());
-        await logout(await readForm(req, max_body_bytes), id);
+      async POST(exchange) {
+        gate.logout(exchange.client());
+        await logout(await readForm(exchange, max_body_bytes), exchange.id);
         return respond(200, null, "");
       },
     },
   };
 
-  async function postNotify({ req, id }: Exchange): Promise<Response> {
+  async function postNotify(exchange: Exchange): Promise<Response> {
+    const { req, id } = exchange;
     const { receipt, replayed } = await notify({
       id,
       apiKey: headerKey(req.headers),
       idempotencyKey: req.headers.get("idempotency-key"),
-      readJson: () => readJson(req, max_body_bytes),
+      readJson: () => readJson(exchange, max_body_bytes),
     });
     return json(200, receipt, replayed ? { "Idempotent-Replayed": "true" } : {});
   }

@@ -25,6 +25,8 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
     "Packets that clients sent although they only receive.",
   );
 
+  const answersLost = metrics.counter("poll_answers_lost_total", "Polls repeated because their answer was lost.");
+
   return {
     /** `cause`: why it was not recovered; undefined: it was, and `missed` notifications were replayed. */
     connected({ channel }: Who, { cause, missed }: { cause: string | undefined; missed: number }): void {
@@ -47,6 +49,8 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
     },
     /** A connection lagged further than `backlog_bytes`. */
     overflowed: (transport: "polling" | "websocket"): void => backlogCloses.inc({ transport }),
+    /** A poll came again, because its answer was lost on the way: the session has ended. */
+    answerLost: (): void => answersLost.inc(),
     /** A client sent an event, which nobody listens to. */
     dropped: (): void => dropped.inc(),
     /** A client sent more than it may: its connection is closed. */

@@ -1,0 +1,46 @@
+import { Problem } from "../model/problem.ts";
+
+/** The end of the service, for requests that wait for their client. */
+export interface Ending {
+  readonly hasBegun: boolean;
+  /** From here on nothing is received any more. */
+  begin(): void;
+  /**
+   * Resolves as `received` does, which its sender may hold up for as long as it likes: a body that is still coming. Throws
+   * `draining` as soon as the end begins, so that no stranger holds up a restart.
+   */
+  receive<T>(received: Promise<T>): Promise<T>;
+}
+
+export function createEnding(): Ending {
+  const waiting = new Set<() => void>();
+  let hasBegun = false;
+
+  async function receive<T>(received: Promise<T>): Promise<T> {
+    const { promise: ended, reject } = Promise.withResolvers<never>();
+    const end = (): void => reject(draining());
+    if (hasBegun) end();
+    waiting.add(end);
+    try {
+      return await Promise.race([received, ended]);
+    } finally {
+      waiting.delete(end);
+    }
+  }
+
+  return {
+    get hasBegun() {
+      return hasBegun;
+    },
+    begin() {
+      hasBegun = true;
+      for (const end of waiting) end();
+    },
+    receive,
+  };
+}
+
+/** The connection ends with the answer: what is left of the body is not read, and a client that keeps one open comes back on it. */
+export function draining(): Problem {
+  return new Problem("draining", { headers: { Connection: "close" } });
+}
