@@ -1,7 +1,9 @@
 import type { Access } from "./authorize/access.ts";
-import type { Revocations } from "./authorize/revocations.ts";
+import type { RevokedAt, Revocations } from "./authorize/revocations.ts";
+import type { Clock } from "./clock/clock.ts";
 import type { Beat } from "./connections/beat.ts";
 import type { Connection } from "./connections/connection.ts";
+import type { Expiry } from "./connections/expiry.ts";
 import type { Fanout } from "./connections/fanout.ts";
 import type { Members } from "./connections/members.ts";
 import type { Registry } from "./connections/registry.ts";
@@ -15,7 +17,7 @@ export interface Delivery {
   /** Called with each entry of the journal, in its order, in the step in which the journal took it. */
   follow(entry: Entry): Outcome;
   /** Puts a revocation in force on this node, and tells how many connections it ended. */
-  revoke(revoked: Revoked, at_ms: number): number;
+  revoke(revoked: Revoked, at: RevokedAt): number;
   /** Ends the connections that would not be let in any more, after the settings have changed; tells how many. */
   endForbidden(): number;
   /** Drops what nobody can ask for any more, and ends what has come to its end. */
@@ -32,19 +34,21 @@ export function createDelivery(needs: {
   readonly members: Members;
   readonly fanout: Fanout;
   readonly beat: Beat;
+  readonly expiry: Expiry;
+  readonly clock: Clock;
 }): Delivery {
-  const { journal, window, held, revocations, access, registry, members, fanout, beat } = needs;
+  const { journal, window, held, revocations, access, registry, members, fanout, beat, expiry, clock } = needs;
 
   function follow(entry: Entry): Outcome {
     window.add(entry);
     beat.moved(entry);
-    if (entry.kind === "revocation") return { connections: revoke(entry, entry.time_ms), offline: [] };
+    if (entry.kind === "revocation") return { connections: revoke(entry, entry), offline: [] };
     if (entry.ttl_seconds > 0) held.add(entry);
     return fanout.deliver(entry);
   }
 
-  function revoke(revoked: Revoked, at_ms: number): number {
-    revocations.add(revoked, at_ms);
+  function revoke(revoked: Revoked, at: RevokedAt): number {
+    revocations.add(revoked, at);
     return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
   }
 
@@ -61,6 +65,9 @@ export function createDelivery(needs: {
   const endForbidden = (): number => end(registry.all());
 
   function tidy(): void {
+    // First: whether the wall clock was set.
+    clock.tidy();
+    expiry.tidy();
     window.trim();
     held.expire();
     journal.trim(window.trimmedTo);

@@ -26,10 +26,9 @@ export function registerGauges(
     readonly revocations: Revocations;
     readonly revoker: Revoker;
     readonly realms: Realms | undefined;
-    readonly now: () => number;
   },
 ): void {
-  const { registry, members, sessions, journal, window, held, revocations, revoker, realms, now } = state;
+  const { registry, members, sessions, journal, window, held, revocations, revoker, realms } = state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
 
@@ -61,7 +60,7 @@ export function registerGauges(
   reading(
     "window_age_seconds",
     "Age of the oldest entry in the replay window.",
-    () => (now() - (window.oldest_ms ?? now())) / 1000,
+    () => (journal.uptime_ms() - (window.oldest_ms ?? journal.uptime_ms())) / 1000,
   );
   reading("journal_bytes", "Size of the journal on the disk.", journal.size_bytes);
   reading("held", "Notifications that wait for a user, once for each user.", () => held.count);

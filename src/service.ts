@@ -4,10 +4,13 @@ import { createAuthorize } from "./authorize/authorize.ts";
 import { createRealms } from "./authorize/realms.ts";
 import { createRevocations } from "./authorize/revocations.ts";
 import { createTokens } from "./authorize/tokens.ts";
+import { createClock } from "./clock/clock.ts";
+import { createWall } from "./clock/wall.ts";
 import { createBeat } from "./connections/beat.ts";
 import { createConfirmation } from "./connections/confirmation.ts";
 import type { Connection } from "./connections/connection.ts";
 import { drain, drainPolling } from "./connections/drain.ts";
+import { createExpiry } from "./connections/expiry.ts";
 import { createFanout } from "./connections/fanout.ts";
 import { createGateway } from "./connections/gateway.ts";
 import { createMembers } from "./connections/members.ts";
@@ -57,32 +60,39 @@ export interface Service {
 
 /**
  * Settings → a running service: the one composition, from top to bottom. Throws if it cannot listen, or gets no journal.
+ *
+ * @param options.now the wall clock.
+ * @param options.monotonic the clock that nobody sets. Where only `now` is given, time passes as it says.
  */
 export async function startService(
   settings: Settings,
-  { log, now = Date.now }: { log: Log; now?: () => number },
+  options: { readonly log: Log; readonly now?: () => number; readonly monotonic?: () => number },
 ): Promise<Service> {
+  const { log, now = Date.now, monotonic = options.now ?? performance.now.bind(performance) } = options;
   const metrics = createMetrics(version);
   const events = createEvents(log, metrics);
 
-  // The journal, and what this node keeps of it in memory.
+  // Time, the journal, and what this node keeps of it in memory.
+  const wall = createWall({ now, monotonic, events: events.clock });
   const revocations_ms = longestCredential_ms(settings);
+  const clocks = { now: wall.believed_ms, monotonic: wall.elapsed_ms };
   const journal =
     settings.journal.kind === "memory"
-      ? createMemoryJournal({ now })
-      : await openSqliteJournal(settings.journal.path, settings, { revocations_ms, events: events.journal, now });
-  const window = createWindow(settings, journal.history, now);
-  const held = createHeld(settings, { journal, events: events.journal, now });
-  const revocations = createRevocations({ keep_ms: revocations_ms, now }, journal.history.revocations);
+      ? createMemoryJournal(clocks)
+      : await openSqliteJournal(settings.journal.path, settings, { ...clocks, revocations_ms, events: events.journal });
+  const clock = createClock(wall, journal);
+  const window = createWindow(settings, journal.history, journal.uptime_ms);
+  const held = createHeld(settings, { journal, events: events.journal, now: clock.believed_ms });
+  const revocations = createRevocations({ keep_ms: revocations_ms, clock }, journal.history.revocations);
 
   // Who may come in, and how often.
   const gate = createGate(settings, { events: events.requests, now });
   const clients = createClients(settings, events.requests);
   const [signing = journal.history.tokenSecret, ...others] = settings.token_secret;
   const secrets = [signing, ...others] as const;
-  const tokens = createTokens({ secrets, ttl_seconds: settings.token_ttl_seconds, now });
+  const tokens = createTokens({ secrets, ttl_seconds: settings.token_ttl_seconds, clock });
   const access = createAccess(settings, { secrets, revocations, now });
-  const realms = createRealms(settings, { events: events.access, now });
+  const realms = createRealms(settings, { events: events.access, clock });
   const authorize = createAuthorize({ access, tokens, revocations, realms, gate, events: events.access });
 
   // Who is connected, and how entries of the journal reach them.
@@ -91,7 +101,20 @@ export async function startService(
   const confirmation = createConfirmation({ window, held });
   const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
   const beat = createBeat(settings, { window, fanout });
-  const delivery = createDelivery({ journal, window, held, revocations, access, registry, members, fanout, beat });
+  const expiry = createExpiry(settings, { clock, registry, members });
+  const delivery = createDelivery({
+    journal,
+    window,
+    held,
+    revocations,
+    access,
+    registry,
+    members,
+    fanout,
+    beat,
+    expiry,
+    clock,
+  });
   journal.follow(delivery.follow);
 
   // What comes from outside.
@@ -109,11 +132,12 @@ export async function startService(
     sessions,
     gate,
     clients,
+    expiry,
     events: events.connections,
-    now,
+    clock,
   });
-  const revoker = createRevoker({ delivery, journal, events: events.access, now });
-  const logout = createLogout({ realms, revoker, events: events.access, now });
+  const revoker = createRevoker({ delivery, journal, events: events.access, clock });
+  const logout = createLogout({ realms, revoker, events: events.access, clock });
   const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
   const cors = createCors(settings);
   const routes = createRoutes(settings, {
@@ -126,6 +150,7 @@ export async function startService(
     registry,
     journal,
     realms,
+    clock,
     metrics,
   });
   const ending = createEnding();
@@ -142,7 +167,6 @@ export async function startService(
     revocations,
     revoker,
     realms,
-    now,
   });
 
   const server = listen(settings, { answer, gateway, events: { ...events.requests, ...events.connections } });
@@ -164,6 +188,7 @@ export async function startService(
       realms?.stop();
       await router.end();
       const isSaved = await revoker.stop();
+      clock.stop();
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
       await drain(settings, { registry, members });

@@ -396,6 +396,7 @@ describe("the shelf", () => {
     const last: { user: KeycloakId; sequences: readonly number[] }[] = [];
     const journal = {
       history: { held: [] },
+      uptime_ms: now,
       release: (user: KeycloakId, sequences: readonly number[]) => void last.push({ user, sequences }),
     };
     const released = (why: "confirmed" | "expired") => {
@@ -504,7 +505,7 @@ describe("the shelf", () => {
           expect([sequence, giveBack !== undefined]).toEqual([sequence, fits(named, json.length)]);
           seen[giveBack === undefined ? "refused" : "taken"]++;
           if (giveBack !== undefined) {
-            const place = { sequence, cursor: cursorAt("e", sequence), time_ms: now_ms };
+            const place = { sequence, cursor: cursorAt("e", sequence), time_ms: now_ms, uptime_ms: now_ms };
             const target = { users: named, channels: within };
             const entry = { kind: "notification", target, json, ttl_seconds, ...place } as const;
             held.add(entry);
@@ -552,7 +553,7 @@ describe("the shelf", () => {
     const [alice, bob] = [pick(() => 0, users), pick(() => 0.5, users)];
     const msf = pick(() => 0, channels);
     const target = { users: [alice, bob] };
-    const place = { sequence: 7, cursor: cursorAt("e", 7), time_ms: 0 };
+    const place = { sequence: 7, cursor: cursorAt("e", 7), time_ms: 0, uptime_ms: 0 };
     held.add({ kind: "notification", target, json: "1", ttl_seconds: 60, ...place }, [bob]);
     expect([held.waiting(alice, msf).length, held.waiting(bob, msf).length]).toEqual([0, 1]);
     expect([held.count, held.bytes]).toEqual([1, 1]);

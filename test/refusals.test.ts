@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { createTokens } from "../src/authorize/tokens.ts";
+import { plainClock } from "./support/clocks.ts";
 import { authorize, connected, next, notify, page, transports, type Options } from "./support/client.ts";
 import { apiKey, start } from "./support/service.ts";
 import * as v from "valibot";
@@ -26,7 +27,7 @@ for (const [name, options] of Object.entries(transports)) {
         },
       );
       const { token } = await authorize(url, "?keycloakID=alice", "only-msf-0123456789");
-      const expired = createTokens({ secrets: [secret], ttl_seconds: -1, now: Date.now });
+      const expired = createTokens({ secrets: [secret], ttl_seconds: -1, clock: plainClock(Date.now) });
       const good = { token, keycloakID: "alice", channel: "msf" };
       const cases: [auth: object, code: string][] = [
         [{}, "token_missing"],

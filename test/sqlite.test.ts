@@ -497,7 +497,7 @@ describe("what was accepted", () => {
     }
     const { epochs, trimmedTo, entries } = journal.history;
     const sizes = { journal_window_seconds: 300, journal_window_bytes: 1e6 };
-    const window = createWindow(sizes, { epochs, trimmedTo, entries }, Date.now);
+    const window = createWindow(sizes, { epochs, trimmedTo, entries }, journal.uptime_ms);
     for (const [sequence, cursor] of cursors.entries()) {
       // A cursor is its own proof, to us as to a client.
       const given = entries.find((entry) => entry.sequence === sequence)?.cursor;
@@ -521,9 +521,9 @@ describe("what was accepted", () => {
     clock.move(minute_ms + 1);
     first.trim(0);
     await first.close();
-    const { history } = await open(path, options);
+    const { history, uptime_ms } = await open(path, options);
     const sizes = { journal_window_seconds: 600, journal_window_bytes: 1e6 };
-    const window = createWindow(sizes, history, clock.now);
+    const window = createWindow(sizes, history, uptime_ms);
     expect(window.locate(window.head())).toBe(2);
   });
 });

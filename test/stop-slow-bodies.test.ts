@@ -30,10 +30,11 @@ function slow(url: string, head: string, piece: string): Slow {
   let text = "";
   let sent_bytes = 0;
   socket.write(`${head}\r\n\r\n`);
-  const dripping = setInterval(() => {
+  const drip = (): void => {
     socket.write(piece);
     sent_bytes += piece.length;
-  }, 20);
+  };
+  const dripping = setInterval(drip, 20);
   const { promise: answered, resolve } = Promise.withResolvers<string>();
   socket.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
   socket.on("error", () => {});

@@ -29,7 +29,7 @@ function windowOf(epochs: readonly [epoch: string, first: number][], options: Wi
 }
 
 function entryOf(draft: Draft, sequence: number, epoch = "e1", time_ms = 0): Entry {
-  return { ...draft, sequence, cursor: cursorAt(epoch, sequence), time_ms };
+  return { ...draft, sequence, cursor: cursorAt(epoch, sequence), time_ms, uptime_ms: time_ms };
 }
 
 function addAll(window: Window, from: number, to: number, draft: Draft = notification("x")): void {
@@ -254,7 +254,8 @@ describe("a replay", () => {
         : sequence % 2 === 0
           ? { users: [v.parse(KeycloakId, `user-${sequence % 100}`), bob] }
           : { channels: [b2b] };
-      window.add(watched({ ...notification(sequence, target), sequence, cursor: at("e1", sequence), time_ms: 0 }));
+      const place = { sequence, cursor: at("e1", sequence), time_ms: 0, uptime_ms: 0 };
+      window.add(watched({ ...notification(sequence, target), ...place }));
     }
     touched.clear();
     const found = sequencesOf(window.since(many - 100, alice, msf, noLimit));

@@ -73,9 +73,9 @@ export function createAccess(
     // A realm that a reload has taken out has no channel until the restart that ends it, instead of any.
     rulesOf: (issuer) => (current.byIssuer.has(issuer) ? current.byIssuer.get(issuer) : new Map()),
     idOf: (grantor) => current.grantors.idOf(grantor),
-    objectionTo: (admitted) => (revocations.isRevoked(admitted) ? "revoked" : current.grantors.objection(admitted)),
+    objectionTo: (admitted) => (revocations.endsOwn(admitted) ? "revoked" : current.grantors.objection(admitted)),
     endingOf(admitted) {
-      if (revocations.isRevoked(admitted) || !knows(admitted.channel)) return "revoked";
+      if (revocations.endsOwn(admitted) || !knows(admitted.channel)) return "revoked";
       const code = current.grantors.objection(admitted);
       if (code === undefined) return undefined;
       // A page that comes back with a new token may be granted it again; for the others there is nothing to come back for.

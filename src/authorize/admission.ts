@@ -28,7 +28,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
     const name = v.safeParse(Channel, channel);
     if (!name.success) return "channel_invalid";
     if (!access.knows(name.output) || !allows(claims.channels, name.output)) return "channel_forbidden";
-    const { session, via, issuedAt_ms, expiresAt_ms } = claims;
+    const { session, via, stamp, issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms } = claims;
     const admitted = {
       user: user.output,
       channel: name.output,
@@ -36,8 +36,10 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
       via,
       rule: claims.rules.find(([of]) => of === name.output)?.[1] ?? null,
       isBound: claims.user !== null,
+      stamp,
       issuedAt_ms,
       expiresAt_ms,
+      expiresAt_uptime_ms,
     };
     return access.objectionTo(admitted) ?? admitted;
   };

@@ -71,7 +71,7 @@ export function createAuthorize(needs: {
 
   function forUser(token: AccessToken): Authorization {
     const { user, session, realm, issuer } = token;
-    if (revocations.isRevoked(token)) throw invalid(Problem, details.logged_out);
+    if (revocations.endsOfRealm(token)) throw invalid(Problem, details.logged_out);
     const rules = access.rulesOf(issuer);
     const met = rules && [...rules].filter(([, rule]) => meets(token, rule));
     if (met?.length === 0) {
@@ -88,8 +88,7 @@ export function createAuthorize(needs: {
   }
 
   function issue(grant: Grant): Authorization {
-    const after_ms = grant.user === null ? undefined : revocations.deadUpTo_ms(grant.user);
-    const { token, claims } = tokens.issue({ ...grant, after_ms });
+    const { token, claims } = tokens.issue(grant);
     return answer(token, claims);
   }
 }

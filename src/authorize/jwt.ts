@@ -82,11 +82,14 @@ export function createJwtVerifier({
   algorithms,
   jwks,
   now,
+  onSigned,
 }: {
   readonly issuer: string;
   readonly algorithms: readonly string[];
   readonly jwks: Jwks;
   readonly now: () => number;
+  /** The realm signed a token, good or not, that says it was issued then. */
+  readonly onSigned?: ((issuedAt_ms: number) => void) | undefined;
 }): (token: Unverified, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
     const keys = await jwks.find(keyIdOf(token, sort));
@@ -104,11 +107,17 @@ export function createJwtVerifier({
         clockTolerance: tolerance_seconds,
         currentDate: new Date(at_ms),
       });
+      tell(payload);
       return payload;
     } catch (error) {
+      if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed) tell(error.payload);
       throw explained(error, sort);
     }
   };
+
+  function tell({ iat }: JWTPayload): void {
+    if (iat !== undefined) onSigned?.(iat * 1000);
+  }
 
   /** Nothing is trusted here, only refused: what can be told from the text costs no key, and no fetch for an unknown one. */
   function keyIdOf(token: Unverified, { typ, details: own }: Sort): string {

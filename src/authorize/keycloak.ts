@@ -23,11 +23,16 @@ export interface AccessToken {
   readonly roles: ReadonlySet<string>;
 }
 
+export interface KeycloakOptions extends JwksOptions {
+  /** The realm signed a token, good or not, that says it was issued then. */
+  readonly onSigned?: (issuedAt_ms: number) => void;
+}
+
 export interface Keycloak {
   /** Throws `TokenRefused`, or `unavailable` when the realm's keys cannot be had. */
   readonly verify: (token: Unverified) => Promise<AccessToken>;
-  /** Judges by the time at which it came. Throws the same. */
-  readonly verifyLogout: (token: Unverified, at_ms?: number) => Promise<LogoutToken>;
+  /** Judges by the time at which it came: it has to be valid at one of these. Throws the same. */
+  readonly verifyLogout: (token: Unverified, times_ms?: readonly number[]) => Promise<LogoutToken>;
   readonly jwks: Jwks;
 }
 
@@ -65,12 +70,12 @@ const details = {
 } as const;
 
 /** Verifies a realm's tokens. A refusal says which check failed. */
-export function createKeycloak(realm: KeycloakRealm, options: JwksOptions = {}): Keycloak {
+export function createKeycloak(realm: KeycloakRealm, options: KeycloakOptions = {}): Keycloak {
   // Every token of the realm that may see the account console has it: a token for any other service would do.
   if (realm.audience === "account") throw new Error("the audience of a realm cannot be `account`");
   const { now = Date.now } = options;
   const jwks = createJwks(realm, options);
-  const verifyJwt = createJwtVerifier({ ...realm, jwks, now });
+  const verifyJwt = createJwtVerifier({ ...realm, jwks, now, onSigned: options.onSigned });
   const sort: Sort = {
     name: "access token",
     // RFC 8725 section 3.11: `application/` may be left out, and case does not count.

@@ -1,16 +1,21 @@
+import type { Clock } from "../clock/clock.ts";
+import type { Moment } from "../clock/realm-clocks.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import type { Check } from "../model/check.ts";
 import type { Events } from "../observe/events.ts";
 import { realmsOf, type RealmSettings } from "../settings/realms.ts";
 import { takeApart, TokenRefused, type Sort, type Unverified } from "./jwt.ts";
-import { createKeycloak, type AccessToken, type Keycloak } from "./keycloak.ts";
+import { createKeycloak, type AccessToken } from "./keycloak.ts";
 
 /** The Keycloak realms whose users may come. */
 export interface Realms {
   /** Throws `TokenRefused`, or the problem `unavailable` when the realm's keys cannot be had. */
   verify(token: string): Promise<AccessToken>;
-  /** Judges by the time at which it came. Throws the same. */
-  verifyLogout(token: string, at_ms?: number): Promise<LogoutToken>;
+  /**
+   * Judges by the time at which it came, by any clock that may be right: Keycloak sends a logout once, and a step of our clock
+   * must not lose it. Throws the same.
+   */
+  verifyLogout(token: string, at: Moment): Promise<LogoutToken>;
   /** One check for each realm. A realm without keys keeps its own users out, and nobody else. */
   health(): readonly Check[];
   /** How old the keys of each realm are; undefined: there are none. */
@@ -25,26 +30,31 @@ export interface Realms {
  */
 export function createRealms(
   settings: RealmSettings,
-  { events, now }: { events: Pick<Events["access"], "keysFetched">; now: () => number },
+  { events, clock }: { events: Pick<Events["access"], "keysFetched">; clock: Pick<Clock, "now" | "realms"> },
 ): Realms | undefined {
+  const { now } = clock;
   const realms = realmsOf(settings).map((realm) => {
     const { name, issuer } = realm;
-    const keycloak = createKeycloak(realm, { now, onEvent: (event) => events.keysFetched(name, event) });
+    const keycloak = createKeycloak(realm, {
+      now,
+      onEvent: (event) => events.keysFetched(name, event),
+      onSigned: (issuedAt_ms) => clock.realms.saw(issuer, issuedAt_ms),
+    });
     return { name, issuer, keycloak };
   });
-  const byIssuer = new Map(realms.map(({ issuer, keycloak }) => [issuer, keycloak]));
+  const byIssuer = new Map(realms.map((realm) => [realm.issuer, realm]));
   const [only, ...others] = realms;
   if (only === undefined) return undefined;
   const unknown = `The token's \`iss\` is none of ${[...byIssuer.keys()].join(", ")}, letter for letter.`;
 
   /** Its `iss` is nothing but a hint whose keys could have signed a token. */
-  function realmOf({ payload }: Unverified): Keycloak | undefined {
+  function realmOf({ payload }: Unverified): (typeof realms)[number] | undefined {
     // With one realm, or without an `iss`, its own checks say best what is wrong.
-    if (others.length === 0 || payload.iss === undefined) return only?.keycloak;
+    if (others.length === 0 || payload.iss === undefined) return only;
     return byIssuer.get(payload.iss);
   }
 
-  function open(text: string, name: Sort["name"]): { token: Unverified; realm: Keycloak } {
+  function open(text: string, name: Sort["name"]): { token: Unverified; realm: (typeof realms)[number] } {
     const token = takeApart(text, name);
     const realm = realmOf(token);
     if (realm === undefined) throw new TokenRefused("forged", unknown);
@@ -54,11 +64,13 @@ export function createRealms(
   return {
     async verify(text) {
       const { token, realm } = open(text, "access token");
-      return realm.verify(token);
+      return realm.keycloak.verify(token);
     },
-    async verifyLogout(text, at_ms) {
+    async verifyLogout(text, at) {
       const { token, realm } = open(text, "logout token");
-      return realm.verifyLogout(token, at_ms);
+      const least_ms = clock.realms.atLeast_ms(realm.issuer, at);
+      const times_ms = [at.wall_ms, at.believed_ms, ...(least_ms === undefined ? [] : [least_ms])];
+      return realm.keycloak.verifyLogout(token, times_ms);
     },
     health() {
       const all = realms.map(({ name, keycloak }) => ({ name, ...keycloak.jwks.health() }));

@@ -1,5 +1,7 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import * as v from "valibot";
+import type { Clock } from "../clock/clock.ts";
+import type { Admitted } from "../model/grant.ts";
 import { Channel, KeycloakId, SessionId, type Channels } from "../model/names.ts";
 
 /** For whom a websocket token is made. */
@@ -15,15 +17,16 @@ export interface Grant {
   readonly via: string | null;
   /** It ends with what it was made through. */
   readonly notAfter_ms?: number | undefined;
-  /** It is newer than this, even within one millisecond, or by a clock that is behind: or else a revocation would meet it. */
-  readonly after_ms?: number | undefined;
 }
 
 /** What a websocket token says. */
-export interface Claims extends Omit<Grant, "notAfter_ms" | "after_ms"> {
+export interface Claims extends Omit<Grant, "notAfter_ms">, Pick<Admitted, "stamp" | "expiresAt_uptime_ms"> {
   readonly issuedAt_ms: number;
   readonly expiresAt_ms: number;
 }
+
+/** What a token needs of the clock. */
+export type TokenClock = Pick<Clock, "now" | "uptime_ms" | "stamp" | "sawStamp">;
 
 export interface Tokens {
   issue(grant: Grant): { token: string; claims: Claims };
@@ -49,6 +52,10 @@ const Payload = v.object({
   rules: v.optional(v.array(v.tuple([Channel, v.string()])), []),
   iat: v.number(),
   exp: v.number(),
+  // Earlier versions wrote neither.
+  stamp: v.optional(v.pipe(v.number(), v.safeInteger())),
+  // Service time, in milliseconds, at which it was issued.
+  up: v.optional(v.number()),
 });
 
 /**
@@ -58,15 +65,21 @@ const Payload = v.object({
  *
  * @param secrets at least one, each ≥ 32 bytes (RFC 7518 3.2): the first signs, all verify.
  */
-export function createTokens(options: { secrets: readonly string[]; ttl_seconds: number; now: () => number }): Tokens {
-  const { secrets, ttl_seconds, now } = options;
+export function createTokens(options: {
+  readonly secrets: readonly string[];
+  readonly ttl_seconds: number;
+  readonly clock: TokenClock;
+}): Tokens {
+  const { secrets, ttl_seconds, clock } = options;
   const [signing] = secrets;
   if (signing === undefined) throw new Error("a token secret is needed");
 
-  function issue({ notAfter_ms = Infinity, after_ms = -Infinity, ...grant }: Grant): { token: string; claims: Claims } {
-    const issuedAt_ms = Math.max(now(), after_ms + 1);
+  function issue({ notAfter_ms = Infinity, ...grant }: Grant): { token: string; claims: Claims } {
+    const issuedAt_ms = clock.now();
     const expiresAt_ms = Math.min(notAfter_ms, issuedAt_ms + ttl_seconds * 1000);
-    const claims = { ...grant, issuedAt_ms, expiresAt_ms };
+    const up = clock.uptime_ms();
+    const expiresAt_uptime_ms = up + expiresAt_ms - issuedAt_ms;
+    const claims = { ...grant, stamp: clock.stamp(), issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms };
     const payload = {
       iss: issuer,
       ...(claims.user === null ? {} : { sub: claims.user }),
@@ -74,9 +87,11 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
       ...(claims.via === null ? {} : { via: claims.via }),
       channels: claims.channels,
       ...(claims.rules.length === 0 ? {} : { rules: claims.rules }),
-      // Milliseconds kept as a fraction (RFC 7519 2, NumericDate): a revocation in the same second must not be lost.
+      // Milliseconds kept as a fraction (RFC 7519 2, NumericDate).
       iat: claims.issuedAt_ms / 1000,
       exp: claims.expiresAt_ms / 1000,
+      stamp: claims.stamp,
+      up,
     };
     const signed = `${header}.${base64url(JSON.stringify(payload))}`;
     return { token: `${signed}.${sign(signed, signing ?? "")}`, claims };
@@ -92,17 +107,25 @@ export function createTokens(options: { secrets: readonly string[]; ttl_seconds:
     const payload = parse(signed.slice(header.length + 1));
     if (payload === undefined) return "token_invalid";
     const issuedAt_ms = Math.round(payload.iat * 1000);
+    // A `token_ttl_seconds` that was made shorter counts for what is out already: revocations are kept for no longer.
+    const expiresAt_ms = Math.min(Math.round(payload.exp * 1000), issuedAt_ms + ttl_seconds * 1000);
+    const uptime_ms = clock.uptime_ms();
+    const { stamp = null, up = Infinity } = payload;
+    if (stamp !== null) clock.sawStamp(stamp);
     const claims = {
       user: payload.sub ?? null,
       channels: payload.channels,
       rules: payload.rules,
       session: payload.sid ?? null,
       via: payload.via ?? null,
+      stamp,
       issuedAt_ms,
-      // A `token_ttl_seconds` that was made shorter counts for what is out already: revocations are kept for no longer.
-      expiresAt_ms: Math.min(Math.round(payload.exp * 1000), issuedAt_ms + ttl_seconds * 1000),
+      expiresAt_ms,
+      // The wall clock may have been ahead when it was issued. (From the future: of a journal that is gone. It begins anew.)
+      expiresAt_uptime_ms: Math.min(up, uptime_ms) + expiresAt_ms - issuedAt_ms,
     };
-    return claims.expiresAt_ms <= now() ? "token_expired" : claims;
+    const isOver = expiresAt_ms <= clock.now() || claims.expiresAt_uptime_ms <= uptime_ms;
+    return isOver ? "token_expired" : claims;
   }
 
   return { issue, verify };

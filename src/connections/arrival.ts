@@ -9,7 +9,7 @@ import { refusals, type RefusalCode } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Connection } from "./connection.ts";
-import { armExpiry } from "./expiry.ts";
+import type { Expiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
 import type { Members } from "./members.ts";
 import { pidOf, type Recovery, type Resumption } from "./recovery.ts";
@@ -29,8 +29,8 @@ export interface ArrivalNeeds {
   readonly fanout: Fanout;
   readonly sessions: Sessions;
   readonly gate: Pick<Gate, "failed">;
+  readonly expiry: Pick<Expiry, "arm">;
   readonly events: Events["connections"];
-  readonly now: () => number;
 }
 
 /** The way of a CONNECT, in the order in which Socket.IO takes it. */
@@ -44,7 +44,7 @@ export interface Arrival {
 }
 
 export function createArrival(settings: ArrivalSettings, webSockets: WebSockets, needs: ArrivalNeeds): Arrival {
-  const { access, held, registry, members, fanout, sessions, events, now } = needs;
+  const { access, held, registry, members, fanout, sessions, expiry, events } = needs;
   const { connect_timeout_ms, max_connections_per_user } = settings;
 
   function authorize(socket: Socket, next: (error?: Error) => void): void {
@@ -115,9 +115,9 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       const upgraded = webSockets.take(engine);
       if (upgraded !== null) members.upgrade(connection, upgraded);
     });
-    const expiry = armExpiry(connection, now, () => members.close(connection, "token_expired"));
+    let disarm = (): void => {};
     socket.on("disconnect", (reason) => {
-      expiry.stop();
+      disarm();
       members.leave(connection);
       events.disconnected(connection, reason);
       // A client that left the namespace but keeps its engine open has nothing to wait for: no second CONNECT is taken.
@@ -125,7 +125,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       endLater(engine, connect_timeout_ms);
     });
     events.connected(connection, { cause: resumption.cause, missed: resumption.missed.length });
-    expiry.start();
+    disarm = expiry.arm(connection);
   }
 
   /** What the client gets before anything new, in order: what is held for its user, then what it missed, nothing twice. */

@@ -1,6 +1,7 @@
 import { Server as Engine } from "@socket.io/bun-engine";
 import { Adapter } from "socket.io-adapter";
 import { Server } from "socket.io";
+import type { Clock } from "../clock/clock.ts";
 import type { Clients } from "../limits/address.ts";
 import type { Settings } from "../settings/schema.ts";
 import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arrival.ts";
@@ -28,8 +29,11 @@ export interface Gateway extends Pick<Polls, "polled"> {
 export type GatewaySettings = ArrivalSettings & ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms">;
 
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
-export function createGateway(settings: GatewaySettings, needs: ArrivalNeeds & { readonly clients: Clients }): Gateway {
-  const { sessions, clients, events, now } = needs;
+export function createGateway(
+  settings: GatewaySettings,
+  needs: ArrivalNeeds & { readonly clients: Clients; readonly clock: Pick<Clock, "now"> },
+): Gateway {
+  const { sessions, clients, events, clock } = needs;
   const { connect_timeout_ms, ping_interval_ms, ping_timeout_ms } = settings;
   const webSockets = createWebSockets();
   const polls = createPolls(events);
@@ -61,7 +65,7 @@ export function createGateway(settings: GatewaySettings, needs: ArrivalNeeds & {
     const session = sessions.open(conn, clients.of(req, server).key);
     polls.open(conn);
     endUpgradeWithSession(conn, webSockets.cut);
-    limitPackets(session, settings, { events, now });
+    limitPackets(session, settings, { events, now: clock.now });
   });
   io.bind(engine);
   io.use(arrival.authorize);

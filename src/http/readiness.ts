@@ -1,4 +1,5 @@
 import type { Realms } from "../authorize/realms.ts";
+import type { Clock } from "../clock/clock.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Gate } from "../limits/gate.ts";
 import type { Check } from "../model/check.ts";
@@ -8,6 +9,7 @@ export interface ReadinessNeeds {
   readonly journal: Pick<Journal, "health">;
   readonly gate: Pick<Gate, "isClosed">;
   readonly realms: Realms | undefined;
+  readonly clock: Pick<Clock, "health">;
 }
 
 /** The answer of `GET /health/ready` when it is. */
@@ -17,10 +19,11 @@ export interface Ready {
 }
 
 /** Fails fast, unlike liveness: a node that is not ready gets no new work, but nobody restarts it. Throws `unavailable`. */
-export function readiness({ journal, gate, realms }: ReadinessNeeds): Ready {
+export function readiness({ journal, gate, realms, clock }: ReadinessNeeds): Ready {
   const checks: readonly Check[] = [
     { name: "draining", status: gate.isClosed ? "unavailable" : "ok" },
     { name: "journal", ...journal.health() },
+    clock.health(),
     ...(realms?.health() ?? []),
   ];
   const reasonsOf = (status: Check["status"]) =>

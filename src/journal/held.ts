@@ -38,7 +38,7 @@ export function createHeld(
     events,
     now,
   }: {
-    journal: Pick<Journal, "release"> & { readonly history: Pick<History, "held"> };
+    journal: Pick<Journal, "release" | "uptime_ms"> & { readonly history: Pick<History, "held"> };
     events: Pick<Events["journal"], "released">;
     now: () => number;
   },
@@ -98,7 +98,8 @@ export function createHeld(
     const shelf = shelves.get(user);
     if (shelf === undefined) return [];
     const now_ms = now();
-    return shelf.entries.filter((entry) => channelsOf(entry.target).has(channel) && heldUntil_ms(entry) > now_ms);
+    const uptime_ms = journal.uptime_ms();
+    return shelf.entries.filter((entry) => channelsOf(entry.target).has(channel) && !isOver(entry, now_ms, uptime_ms));
   }
 
   function confirm(user: KeycloakId, channel: Channel, upTo: number): void {
@@ -107,7 +108,8 @@ export function createHeld(
 
   function expire(): void {
     const now_ms = now();
-    for (const user of shelves.keys()) remove(user, (entry) => heldUntil_ms(entry) <= now_ms, "expired");
+    const uptime_ms = journal.uptime_ms();
+    for (const user of shelves.keys()) remove(user, (entry) => isOver(entry, now_ms, uptime_ms), "expired");
   }
 
   function remove(user: KeycloakId, which: (entry: NotificationEntry) => boolean, why: "confirmed" | "expired"): void {
@@ -138,6 +140,11 @@ export function createHeld(
       return bytes;
     },
   };
+}
+
+/** By service time, too: the wall clock may have been ahead when it came. Nothing is younger than service time says. */
+function isOver(entry: NotificationEntry, now_ms: number, uptime_ms: number): boolean {
+  return heldUntil_ms(entry) <= now_ms || uptime_ms - entry.uptime_ms >= entry.ttl_seconds * 1000;
 }
 
 /** Room comes back when users fetch what waits for them, or its ttl ends: not within seconds. */

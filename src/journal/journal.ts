@@ -1,3 +1,4 @@
+import type { ClockState, Keeper } from "../clock/clock.ts";
 import type { Cursor } from "../model/cursor.ts";
 import type { Draft, Entry, NotificationEntry, Outcome, RevocationEntry } from "../model/entry.ts";
 import type { KeycloakId } from "../model/names.ts";
@@ -6,7 +7,7 @@ import type { KeycloakId } from "../model/names.ts";
  * The one order of everything that all nodes must see. Accepted means: in the journal. Every node follows it, its own
  * entries included, so there is one way for an entry from `append` to a connection and no second bus beside it.
  */
-export interface Journal {
+export interface Journal extends Keeper {
   /** What an earlier life of the journal left, as it was when it was opened. */
   readonly history: History;
   /**
@@ -46,6 +47,7 @@ export interface History {
   /** Held notifications and the users who have not got them yet, in order. */
   readonly held: readonly { readonly entry: NotificationEntry; readonly users: readonly KeycloakId[] }[];
   readonly revocations: readonly RevocationEntry[];
+  readonly clock: ClockState;
   /** Kept in the journal, so that websocket tokens outlive a restart. */
   readonly tokenSecret: string;
 }

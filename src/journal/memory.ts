@@ -1,3 +1,4 @@
+import { createElapsed } from "../clock/elapsed.ts";
 import { cursorAt } from "../model/cursor.ts";
 import { Problem } from "../model/problem.ts";
 import { randomEpoch } from "./epoch.ts";
@@ -5,8 +6,19 @@ import { memoLife_ms, type Follower, type Journal, type Recalled } from "./journ
 
 const mostMemos = 100_000;
 
-/** `memory:`: for trials. Durable as long as the process lives; each start is a new epoch. */
-export function createMemoryJournal({ now }: { now: () => number }): Journal {
+/**
+ * `memory:`: for trials. Durable as long as the process lives; each start is a new epoch.
+ *
+ * @param needs.monotonic a clock that nobody sets, for service time.
+ */
+export function createMemoryJournal({
+  now,
+  monotonic = now,
+}: {
+  readonly now: () => number;
+  readonly monotonic?: () => number;
+}): Journal {
+  const uptime_ms = createElapsed(monotonic);
   const epoch = randomEpoch();
   const memos = new Map<string, Recalled & { time_ms: number }>();
   let sequence = 0;
@@ -28,13 +40,19 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
       trimmedTo: 0,
       held: [],
       revocations: [],
+      clock: { wall_ms: 0, stamp: now(), realms: {} },
       tokenSecret: crypto.getRandomValues(Buffer.alloc(32)).toString("hex"),
     },
     async append(draft, memo) {
       if (follower === undefined) throw new Problem("unavailable", { detail: "The service is about to stop." });
       // A clock that goes back must not make a newer entry older than one before it.
       lastTime_ms = Math.max(lastTime_ms, now());
-      const place = { sequence: ++sequence, cursor: cursorAt(epoch, sequence), time_ms: lastTime_ms };
+      const place = {
+        sequence: ++sequence,
+        cursor: cursorAt(epoch, sequence),
+        time_ms: lastTime_ms,
+        uptime_ms: uptime_ms(),
+      };
       if (memo !== undefined) {
         const { fingerprint } = memo;
         memos.set(nameOf(memo), { fingerprint, cursor: place.cursor, receipt: undefined, time_ms: place.time_ms });
@@ -53,6 +71,8 @@ export function createMemoryJournal({ now }: { now: () => number }): Journal {
       if (memo !== undefined) memos.set(nameOf(name), { ...memo, receipt });
     },
     release() {},
+    uptime_ms,
+    keep() {},
     trim,
     size_bytes: () => 0,
     health: () => ({ status: "ok" }),

@@ -5,6 +5,7 @@ import type { Entry, NotificationEntry, Revoked, Target } from "../model/entry.t
 import { Channel, KeycloakId, SessionId } from "../model/names.ts";
 import { randomEpoch } from "./epoch.ts";
 import type { Epoch, History } from "./journal.ts";
+import { beginClock, StoredRealms, type StoredClock } from "./sqlite-clock.ts";
 
 /** A row of `entries`. */
 export interface Row {
@@ -14,6 +15,7 @@ export interface Row {
   body: string;
   json: string;
   ttl_seconds: number;
+  uptime_ms: number;
 }
 
 /** What was written is parsed again: a restored or edited file is input like any other. */
@@ -21,9 +23,11 @@ const StoredTarget: v.GenericSchema<unknown, Target> = v.union([
   v.object({ users: v.array(KeycloakId), channels: v.optional(v.array(Channel)) }),
   v.object({ channels: v.array(Channel) }),
 ]);
+/** Earlier versions wrote `{ session }` and `{ user, before_ms }`. */
+const cut = { stamp: v.optional(v.number()), realms: v.optional(StoredRealms), before_ms: v.optional(v.number()) };
 const StoredRevocation: v.GenericSchema<unknown, Revoked> = v.union([
-  v.object({ session: SessionId }),
-  v.object({ user: KeycloakId, before_ms: v.number() }),
+  v.object({ session: SessionId, ...cut }),
+  v.object({ user: KeycloakId, ...cut }),
 ]);
 
 /**
@@ -31,7 +35,11 @@ const StoredRevocation: v.GenericSchema<unknown, Revoked> = v.union([
  *
  * @param keep how long entries stay in the window, and revocations in force.
  */
-export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: number; revocations_ms: number }): History {
+export function beginEpoch(
+  db: Database,
+  now_ms: number,
+  keep: { window_ms: number; revocations_ms: number },
+): History & { readonly clock: StoredClock } {
   const state = db
     .query<{ next_sequence: number; trimmed_to: number; token_secret: string }, []>("SELECT * FROM state")
     .get();
@@ -41,9 +49,15 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
   const next = Math.max(state.next_sequence, (newest?.sequence ?? 0) + 1);
   db.query("INSERT INTO epochs (first, epoch) VALUES (?, ?)").run(next, randomEpoch());
 
+  const clock = beginClock(db, now_ms);
+  const { uptime_ms } = clock;
+
+  // Either clock: the wall clock may have been ahead when an entry came, and service time leaves out when nobody was here.
   const tooOld = db
-    .query<{ sequence: number | null }, [number]>("SELECT max(sequence) AS sequence FROM entries WHERE time_ms < ?")
-    .get(now_ms - keep.window_ms)?.sequence;
+    .query<{ sequence: number | null }, [number, number]>(
+      "SELECT max(sequence) AS sequence FROM entries WHERE time_ms < ? OR uptime_ms < ?",
+    )
+    .get(now_ms - keep.window_ms, uptime_ms - keep.window_ms)?.sequence;
   const trimmedTo = Math.max(state.trimmed_to, tooOld ?? 0);
   // What became too old while nobody was here: trimming goes on after it, and would never come back for it.
   db.query("UPDATE state SET trimmed_to = ?, next_sequence = ?").run(trimmedTo, next);
@@ -71,11 +85,15 @@ export function beginEpoch(db: Database, now_ms: number, keep: { window_ms: numb
       .all(trimmedTo)
       .map(toEntry),
     held: heldIn(db, now_ms, toEntry),
+    // Both clocks have to say that one is over.
     revocations: db
-      .query<Row, [number]>("SELECT * FROM entries WHERE kind = 'revocation' AND time_ms >= ? ORDER BY sequence")
-      .all(now_ms - keep.revocations_ms)
+      .query<Row, [number, number]>(
+        "SELECT * FROM entries WHERE kind = 'revocation' AND (time_ms >= ? OR uptime_ms >= ?) ORDER BY sequence",
+      )
+      .all(now_ms - keep.revocations_ms, uptime_ms - keep.revocations_ms)
       .map(toEntry)
       .filter((entry) => entry.kind === "revocation"),
+    clock,
     tokenSecret: state.token_secret,
   };
 }
@@ -98,10 +116,13 @@ function heldIn(db: Database, now_ms: number, toEntry: (row: Row) => Entry): His
   return [...held.values()];
 }
 
-export function entryOf({ sequence, time_ms, kind, body, json, ttl_seconds }: Row, epochs: readonly Epoch[]): Entry {
+export function entryOf(
+  { sequence, time_ms, uptime_ms, kind, body, json, ttl_seconds }: Row,
+  epochs: readonly Epoch[],
+): Entry {
   // Revocations may be older than every epoch that is still known: nobody sees their cursor.
   const epoch = epochs.findLast(({ first }) => first <= sequence)?.epoch ?? "old";
-  const place = { sequence, time_ms, cursor: cursorAt(epoch, sequence) };
+  const place = { sequence, time_ms, uptime_ms, cursor: cursorAt(epoch, sequence) };
   if (kind === "revocation") return { kind, ...v.parse(StoredRevocation, JSON.parse(body)), ...place };
   return { kind: "notification", target: v.parse(StoredTarget, JSON.parse(body)), json, ttl_seconds, ...place };
 }

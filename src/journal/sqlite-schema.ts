@@ -35,6 +35,11 @@ const migrations = [
      PRIMARY KEY (scope, key)
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX memos_by_time ON memos (time_ms);`,
+  `ALTER TABLE entries ADD COLUMN uptime_ms INTEGER NOT NULL DEFAULT 0; -- service time
+   ALTER TABLE state ADD COLUMN wall_ms INTEGER NOT NULL DEFAULT 0;     -- when service time was last written; 0: never
+   ALTER TABLE state ADD COLUMN uptime_ms INTEGER NOT NULL DEFAULT 0;   -- service time then
+   ALTER TABLE state ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;       -- no larger one was ever given out
+   ALTER TABLE state ADD COLUMN realms TEXT NOT NULL DEFAULT '{}';      -- by issuer: its realm's time minus service time`,
 ] as const;
 
 /**

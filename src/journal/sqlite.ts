@@ -6,7 +6,8 @@ import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import { CannotOpen, reasonOf } from "./cannot-open.ts";
-import { memoLife_ms, type Appended, type Follower, type History, type Journal, type Memo } from "./journal.ts";
+import { memoLife_ms, type Appended, type Follower, type Journal, type Memo } from "./journal.ts";
+import { createSqliteClock } from "./sqlite-clock.ts";
 import { beginEpoch } from "./sqlite-history.ts";
 import { openExclusively, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
 
@@ -15,6 +16,8 @@ export type SqliteSettings = LockSettings & Pick<Settings, "journal_window_secon
 export interface SqliteNeeds extends LockNeeds {
   /** How long revocations are kept. */
   readonly revocations_ms: number;
+  /** A clock that nobody sets, for service time. */
+  readonly monotonic?: () => number;
   readonly events: Pick<Events["journal"], "waiting" | "failed" | "recovered" | "committed">;
 }
 
@@ -31,14 +34,15 @@ const trimmedAtOnce = 20_000;
 
 /** `sqlite:PATH`: survives `kill -9` (and with `sync: full` the loss of power). One owner; see sqlite-lock.ts. */
 export async function openSqliteJournal(path: string, settings: SqliteSettings, needs: SqliteNeeds): Promise<Journal> {
-  const { revocations_ms, now, events } = needs;
+  const { revocations_ms, now, monotonic = now, events } = needs;
   const { db, release } = await openExclusively(path, settings, needs);
   const history = begin();
+  const clock = createSqliteClock(db, history.clock, { now, monotonic, soon });
   const current = history.epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
 
   const sql = {
-    insert: db.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)"),
+    insert: db.prepare("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"),
     hold: db.prepare("INSERT INTO held VALUES (?, ?)"),
     memo: db.prepare("INSERT OR REPLACE INTO memos VALUES (?, ?, ?, ?, ?, NULL)"),
     complete: db.prepare("UPDATE memos SET receipt = ? WHERE scope = ? AND key = ?"),
@@ -57,7 +61,8 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
     trimmed: db.prepare("UPDATE state SET trimmed_to = ?, next_sequence = ?"),
     oldMemos: db.prepare("DELETE FROM memos WHERE time_ms < ?"),
     oldRevocations: db.prepare(
-      "DELETE FROM entries WHERE kind = 'revocation' AND time_ms < ? AND sequence <= (SELECT trimmed_to FROM state)",
+      `DELETE FROM entries WHERE kind = 'revocation' AND time_ms < ? AND uptime_ms < ?
+       AND sequence <= (SELECT trimmed_to FROM state)`,
     ),
     probe: db.prepare("UPDATE state SET one = 1"),
   };
@@ -75,7 +80,7 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
   let delayed: Timer | undefined;
   const probing = setInterval(probe, probe_ms);
 
-  function begin(): History {
+  function begin(): ReturnType<typeof beginEpoch> {
     try {
       const keep = { window_ms: settings.journal_window_seconds * 1000, revocations_ms };
       return db.transaction(() => beginEpoch(db, now(), keep)).immediate();
@@ -126,17 +131,17 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
     // A clock that goes back must not make a newer entry older than one before it.
     lastTime_ms = Math.max(lastTime_ms, now());
     const cursor = cursorAt(current?.epoch ?? "", sequence);
-    const time_ms = lastTime_ms;
+    const [time_ms, uptime_ms] = [lastTime_ms, clock.uptime_ms()];
     if (draft.kind === "revocation") {
       const { kind, ...revoked } = draft;
-      sql.insert.run(sequence, time_ms, kind, JSON.stringify(revoked), "", 0);
+      sql.insert.run(sequence, time_ms, kind, JSON.stringify(revoked), "", 0, uptime_ms);
     } else {
       const { kind, target, json, ttl_seconds } = draft;
-      sql.insert.run(sequence, time_ms, kind, JSON.stringify(target), json, ttl_seconds);
+      sql.insert.run(sequence, time_ms, kind, JSON.stringify(target), json, ttl_seconds, uptime_ms);
       if (ttl_seconds > 0) for (const user of target.users ?? []) sql.hold.run(sequence, user);
     }
     if (memo !== undefined) sql.memo.run(memo.scope, memo.key, memo.fingerprint, cursor, time_ms);
-    return { ...draft, sequence, cursor, time_ms };
+    return { ...draft, sequence, cursor, time_ms, uptime_ms };
   }
 
   function handOver(entry: Entry, to: Pending | undefined): void {
@@ -209,14 +214,18 @@ export async function openSqliteJournal(path: string, settings: SqliteSettings, 
           sql.trimmed.run(to, next);
         }
         sql.oldMemos.run(now() - memoLife_ms);
-        sql.oldRevocations.run(now() - revocations_ms);
+        sql.oldRevocations.run(now() - revocations_ms, clock.uptime_ms() - revocations_ms);
+        clock.tidy();
       });
       if (failure === undefined) trimmedTo = Math.max(trimmedTo, to);
     },
+    uptime_ms: clock.uptime_ms,
+    keep: clock.keep,
     health: () => (failure === undefined ? { status: "ok" } : { status: "unavailable", reason: failure }),
     size_bytes: () => sizeOf(path) + sizeOf(`${path}-wal`),
     async close() {
       if (!isOpen) return;
+      soon(clock.keepUptime);
       // First: what the last entries set off would come after the end.
       isOpen = false;
       flush();

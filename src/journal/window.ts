@@ -24,7 +24,7 @@ export interface Window {
   readonly trimmedTo: number;
   readonly entries: number;
   readonly bytes: number;
-  /** When the oldest entry was accepted. */
+  /** When the oldest entry was accepted, in service time. */
   readonly oldest_ms: number | undefined;
 }
 
@@ -33,11 +33,14 @@ export type WindowSettings = Pick<Settings, "journal_window_seconds" | "journal_
 /** What is sent around a message, roughly: names, cursor, lengths. */
 const frame_bytes = 64;
 
-/** The recent part of the journal: bounded by age and by size, oldest out first, indexed by target. */
+/**
+ * The recent part of the journal: bounded by age and by size, oldest out first, indexed by target. Age is service time: an entry
+ * that came while the wall clock was ahead must not keep all that came after it.
+ */
 export function createWindow(
   { journal_window_seconds, journal_window_bytes }: WindowSettings,
   { epochs, entries, trimmedTo: before }: Pick<History, "epochs" | "entries" | "trimmedTo">,
-  now: () => number,
+  uptime_ms: () => number,
 ): Window {
   const current = epochs.at(-1);
   if (current === undefined) throw new Error("a journal has an epoch");
@@ -61,8 +64,8 @@ export function createWindow(
   }
 
   function trim(): void {
-    const oldest_ms = now() - journal_window_seconds * 1000;
-    while ((at(all, 0)?.time_ms ?? Infinity) < oldest_ms) dropOldest();
+    const oldest_ms = uptime_ms() - journal_window_seconds * 1000;
+    while ((at(all, 0)?.uptime_ms ?? Infinity) < oldest_ms) dropOldest();
   }
 
   function dropOldest(): void {
@@ -123,7 +126,7 @@ export function createWindow(
       return last;
     },
     get oldest_ms() {
-      return at(all, 0)?.time_ms;
+      return at(all, 0)?.uptime_ms;
     },
     get trimmedTo() {
       return trimmedTo;

@@ -25,12 +25,25 @@ export interface Notification {
 }
 
 /**
- * What is dead: all that was issued to a user up to a time; or all that came of one Keycloak session, whenever, because a
- * session that has ended does not come back.
+ * What a revocation ends: all that was issued to a user, or for one Keycloak session, up to a moment. Each issuer has its own
+ * order of events, so the moment is kept in each of them. What is issued later lives, also for the same session: Keycloak
+ * hands the id of a session that has ended to the next login now and then (keycloak#32197).
  */
-export type Revoked =
-  | { readonly user: KeycloakId; readonly before_ms: number; readonly session?: undefined }
-  | { readonly session: SessionId; readonly user?: undefined };
+export type Revoked = Cut &
+  (
+    | { readonly user: KeycloakId; readonly session?: undefined }
+    | { readonly session: SessionId; readonly user?: undefined }
+  );
+
+/** The moment up to which a revocation counts. */
+export interface Cut {
+  /** Our own websocket tokens with this stamp or a smaller one. Undefined: a version that knew no stamps wrote this. */
+  readonly stamp?: number | undefined;
+  /** Access tokens by issuer: those with this `iat` or an earlier one, by the clock of the issuer. */
+  readonly realms?: Readonly<Record<string, number>> | undefined;
+  /** The same for other issuers, and for websocket tokens without a stamp. Undefined: when the journal took the entry. */
+  readonly before_ms?: number | undefined;
+}
 
 /** One entry, seen by every node. */
 export type Revocation = { readonly kind: "revocation" } & Revoked;
@@ -38,10 +51,13 @@ export type Revocation = { readonly kind: "revocation" } & Revoked;
 export type Draft = Notification | Revocation;
 
 /** Where and when the journal took a draft. */
-interface Place {
+export interface Place {
   readonly sequence: number;
   readonly cursor: Cursor;
+  /** By the wall clock. Never less than that of the entry before. */
   readonly time_ms: number;
+  /** In service time, see `Journal.uptime_ms`. */
+  readonly uptime_ms: number;
 }
 
 export type NotificationEntry = Notification & Place;

@@ -1,4 +1,5 @@
 import { accessEvents } from "./access-events.ts";
+import { clockEvents } from "./clock-events.ts";
 import { connectionEvents } from "./connection-events.ts";
 import { journalEvents } from "./journal-events.ts";
 import type { Log } from "./log.ts";
@@ -17,6 +18,7 @@ export function createEvents(log: Log, metrics: Metrics) {
   };
   return {
     access: accessEvents(log, metrics),
+    clock: clockEvents(log, metrics),
     connections: connectionEvents(log, metrics, shared),
     journal: journalEvents(log, metrics),
     requests: requestEvents(log, metrics, shared),

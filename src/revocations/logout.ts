@@ -1,16 +1,18 @@
 import { TokenRefused } from "../authorize/jwt.ts";
 import { longestLogoutToken_seconds } from "../authorize/logout-token.ts";
 import type { Realms } from "../authorize/realms.ts";
+import type { Clock } from "../clock/clock.ts";
+import type { Moment } from "../clock/realm-clocks.ts";
 import type { Revoked } from "../model/entry.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
-import type { Revoker } from "./revoke.ts";
+import { cutAt, type Revoker } from "./revoke.ts";
 
 /** As it came. */
 interface Request {
   readonly token: string;
-  readonly at_ms: number;
+  readonly at: Moment;
   readonly requestId: string;
 }
 
@@ -32,24 +34,24 @@ export function createLogout(needs: {
   readonly realms: Realms | undefined;
   readonly revoker: Pick<Revoker, "revoke">;
   readonly events: Pick<Events["access"], "loggedOut">;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "moment" | "uptime_ms" | "realms">;
   readonly retry_ms?: number;
 }): Logout {
-  const { realms, revoker, events, now, retry_ms = 2000 } = needs;
+  const { realms, revoker, events, clock, retry_ms = 2000 } = needs;
   /** Those that were taken, in order: a repeated one must not end what the user has opened since. */
   const taken = new Map<string, number>();
   let waiting = 0;
 
   return async function logout(body, requestId) {
     if (realms === undefined) throw new Problem("not_found", { detail: "No Keycloak realm is configured." });
-    await take({ token: tokenIn(body), at_ms: now(), requestId }, realms);
+    await take({ token: tokenIn(body), at: clock.moment(), requestId }, realms);
   };
 
   async function take(request: Request, judges: Realms): Promise<void> {
     try {
-      const token = await judges.verifyLogout(request.token, request.at_ms);
+      const token = await judges.verifyLogout(request.token, request.at);
       if (isRepeated(token)) return;
-      const { connections } = await revoker.revoke(revokedBy(token, request.at_ms));
+      const { connections } = await revoker.revoke(revokedBy(token, request.at));
       events.loggedOut(token, connections, request.requestId);
     } catch (error) {
       if (error instanceof Problem && error.code === "unavailable") keep(request, judges, longest_ms);
@@ -61,7 +63,7 @@ export function createLogout(needs: {
 
   /** Keycloak sends a logout once, whatever the answer: one that cannot be verified now is kept until it can. */
   function keep(request: Request, judges: Realms, atMost_ms: number): void {
-    if (waiting >= mostWaiting || now() - request.at_ms > atMost_ms) return;
+    if (waiting >= mostWaiting || clock.uptime_ms() - request.at.uptime_ms > atMost_ms) return;
     waiting++;
     const timer = setTimeout(() => {
       waiting--;
@@ -73,19 +75,22 @@ export function createLogout(needs: {
   function isRepeated({ issuer, id }: LogoutToken): boolean {
     const name = `${issuer} ${id}`;
     if (taken.has(name)) return true;
-    taken.set(name, now());
-    for (const [oldest, time_ms] of taken) {
-      if (taken.size <= mostRemembered && time_ms >= now() - longest_ms) break;
+    taken.set(name, clock.uptime_ms());
+    for (const [oldest, uptime_ms] of taken) {
+      if (taken.size <= mostRemembered && uptime_ms >= clock.uptime_ms() - longest_ms) break;
       taken.delete(oldest);
     }
     return false;
   }
 
-  function revokedBy({ user, session, issuedAt_ms }: LogoutToken, at_ms: number): Revoked {
-    if (session !== null) return { session };
+  /** Ends what was issued up to the logout: by us, up to when it came; by its realm, up to its own `iat`. */
+  function revokedBy({ issuer, user, session, issuedAt_ms }: LogoutToken, at: Moment): Revoked {
+    const { realms: others, ...cut } = cutAt(at, clock.realms);
+    // The later one, in case that the realm's clock was set back: what it issued before must not pass for newer.
+    const upTo_ms = Math.max(issuedAt_ms, clock.realms.atLeast_ms(issuer, at) ?? issuedAt_ms);
+    if (session !== null) return { session, ...cut, realms: { [issuer]: upTo_ms } };
     if (user === null) throw new Error("a logout token has a user or a session");
-    // The later one, whichever clock is ahead: what the realm issued before the logout must not pass for newer.
-    return { user, before_ms: Math.max(at_ms, issuedAt_ms) };
+    return { user, ...cut, realms: { ...others, [issuer]: upTo_ms } };
   }
 }
 

@@ -1,6 +1,8 @@
+import type { Clock } from "../clock/clock.ts";
+import type { Moment, RealmClocks } from "../clock/realm-clocks.ts";
 import type { Delivery } from "../delivery.ts";
 import type { Journal } from "../journal/journal.ts";
-import type { Revocation, Revoked } from "../model/entry.ts";
+import type { Cut, Revocation, Revoked } from "../model/entry.ts";
 import type { KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
@@ -36,22 +38,22 @@ export function createRevoker(needs: {
   /** Every node follows it. */
   readonly journal: Pick<Journal, "append">;
   readonly events: Pick<Events["access"], "revokedByOperator" | "revocationsUnsaved" | "revocationLost">;
-  readonly now: () => number;
+  readonly clock: Pick<Clock, "believed_ms" | "uptime_ms" | "moment" | "realms">;
   readonly retry_ms?: number;
 }): Revoker {
-  const { delivery, journal, events, now, retry_ms = 1000 } = needs;
+  const { delivery, journal, events, clock, retry_ms = 1000 } = needs;
   const unsaved = new Set<Revocation>();
   let timer: Timer | undefined;
 
   async function revoke(revoked: Revoked): ReturnType<Revoker["revoke"]> {
-    const here = delivery.revoke(revoked, now());
+    const here = delivery.revoke(revoked, { time_ms: clock.believed_ms(), uptime_ms: clock.uptime_ms() });
     const revocation: Revocation = { kind: "revocation", ...revoked };
     const elsewhere = await save(revocation);
     return { connections: here + elsewhere, saved: !unsaved.has(revocation) };
   }
 
   async function disconnect(user: KeycloakId, by: { key: string; requestId: string }): Promise<Disconnected> {
-    const { connections, saved } = await revoke({ user, before_ms: now() });
+    const { connections, saved } = await revoke({ user, ...cutAt(clock.moment(), clock.realms) });
     events.revokedByOperator(user, connections, by);
     if (saved) return { keycloakID: user, disconnected: connections };
     // Unlike Keycloak, an operator can ask again.
@@ -95,4 +97,9 @@ export function createRevoker(needs: {
       return unsaved.size === 0;
     },
   };
+}
+
+/** Ends all that was issued before a moment, here and by the realms. */
+export function cutAt(moment: Moment, realms: Pick<RealmClocks, "atMost_ms">): Cut {
+  return { stamp: moment.stamp, realms: realms.atMost_ms(moment), before_ms: moment.believed_ms };
 }

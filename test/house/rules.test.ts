@@ -15,19 +15,32 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   model: [],
   settings: ["model"],
   observe: ["model"],
+  clock: ["model", "observe"],
   limits: ["model", "settings", "observe"],
-  journal: ["model", "settings", "observe"],
-  authorize: ["model", "settings", "observe", "limits"],
-  connections: ["model", "settings", "observe", "limits", "journal", "authorize"],
-  delivery: ["model", "journal", "authorize", "connections"],
-  revocations: ["model", "observe", "journal", "authorize", "delivery"],
+  journal: ["model", "settings", "observe", "clock"],
+  authorize: ["model", "settings", "observe", "clock", "limits"],
+  connections: ["model", "settings", "observe", "clock", "limits", "journal", "authorize"],
+  delivery: ["model", "clock", "journal", "authorize", "connections"],
+  revocations: ["model", "observe", "clock", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
   gauges: ["observe", "journal", "authorize", "connections", "revocations"],
-  http: ["model", "settings", "observe", "limits", "journal", "authorize", "connections", "revocations", "notify"],
+  http: [
+    "model",
+    "settings",
+    "observe",
+    "clock",
+    "limits",
+    "journal",
+    "authorize",
+    "connections",
+    "revocations",
+    "notify",
+  ],
   service: [
     "version",
     "settings",
     "observe",
+    "clock",
     "limits",
     "journal",
     "authorize",
@@ -127,7 +140,7 @@ test("no file is longer than 250 lines", () => {
 });
 
 test("rooms are given their clock and their randomness", () => {
-  const rooms = sources.filter(({ path }) => /^src\/(connections|journal|limits|notify)\//.test(path));
+  const rooms = sources.filter(({ path }) => /^src\/(clock|connections|journal|limits|notify)\//.test(path));
   expect(offenders(rooms, /Date\.now\(\)|Math\.random\(\)|new Date\(\)/)).toEqual([]);
 });
 

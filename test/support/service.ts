@@ -32,11 +32,12 @@ export function settingsOf(env: Readonly<Record<string, string>> = {}, toml?: st
 /** Starts the real service on a free port of loopback, with real settings. Stopped after the test by itself. */
 export async function start(
   env: Readonly<Record<string, string>> = {},
-  options: { toml?: string; now?: () => number; log?: Log } = {},
+  options: { toml?: string; now?: () => number; monotonic?: () => number; log?: Log } = {},
 ): Promise<Service> {
   const service = await startService(settingsOf(env, options.toml), {
     log: options.log ?? quietLog,
     ...(options.now && { now: options.now }),
+    ...(options.monotonic && { monotonic: options.monotonic }),
   });
   running.add(service);
   return service;
