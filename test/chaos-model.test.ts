@@ -59,7 +59,7 @@ describe("the judge finds", () => {
     "one that was held, twice on one connection": [["twice: 2 after 2"], held, [at(1), ...got(2, 2, 3, 4)]],
     "one that was held, after something newer": [["out of order: 2 after 4"], held, [at(3), ...got(4, 2)]],
     "one that was held and never came": [["held lost: 2"], held, [at(3), ...got(4)]],
-    "one that was for somebody else": [["foreign: 9 at 9"], four, [at(4), ...got(9)]],
+    "one that was for somebody else": [["foreign: 9 at 9, which is nothing for it"], four, [at(4), ...got(9)]],
   };
   for (const [name, [wrong, accepted, events]] of Object.entries(histories)) {
     test(name, () => expect(wrongOf(accepted, events)).toEqual(wrong));

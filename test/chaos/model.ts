@@ -97,7 +97,7 @@ export function judge(accepted: readonly Accepted[], histories: readonly History
       const isAgain = got.has(sequence);
       got.add(sequence);
       if (entry === undefined || entry.msg !== msg) {
-        fault("foreign", history, `${String(msg)} at ${sequence}`);
+        fault("foreign", history, `${String(msg)} at ${sequence}, which is ${entry?.msg ?? "nothing for it"}`);
         continue;
       }
       if (isAgain && history.buffered.has(sequence)) {
