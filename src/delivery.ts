@@ -41,7 +41,7 @@ export function createDelivery(needs: {
 
   function follow(entry: Entry): Outcome {
     window.add(entry);
-    beat.moved(entry);
+    beat.moved();
     if (entry.kind === "revocation") return { connections: revoke(entry, entry), offline: [] };
     if (entry.ttl_seconds > 0) held.add(entry);
     return fanout.deliver(entry);
@@ -49,7 +49,9 @@ export function createDelivery(needs: {
 
   function revoke(revoked: Revoked, at: RevokedAt): number {
     revocations.add(revoked, at);
-    return end(revoked.user === undefined ? registry.ofSession(revoked.session) : registry.ofUser(revoked.user));
+    if (revoked.user !== undefined) return end(registry.ofUser(revoked.user));
+    const unlinked = revoked.unlinked === undefined ? [] : registry.ofUser(revoked.unlinked);
+    return end(new Set([...registry.ofSession(revoked.session), ...unlinked]));
   }
 
   function end(candidates: Iterable<Connection>): number {

@@ -8,6 +8,7 @@ import type { Held } from "./journal/held.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Window } from "./journal/window.ts";
 import type { Metrics } from "./observe/metrics.ts";
+import type { Logout } from "./revocations/logout.ts";
 import type { Revoker } from "./revocations/revoke.ts";
 
 /** Channel names come from strangers where `channels` is not configured: more than this many share one label. */
@@ -25,10 +26,11 @@ export function registerGauges(
     readonly held: Held;
     readonly revocations: Revocations;
     readonly revoker: Revoker;
+    readonly logout: Logout;
     readonly realms: Realms | undefined;
   },
 ): void {
-  const { registry, members, sessions, journal, window, held, revocations, revoker, realms } = state;
+  const { registry, members, sessions, journal, window, held, revocations, revoker, logout, realms } = state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
 
@@ -67,6 +69,7 @@ export function registerGauges(
   reading("held_bytes", "Bytes of notifications that wait for a user.", () => held.bytes);
   reading("revocations", "Revocations in force.", () => revocations.size);
   reading("revocations_unsaved", "Revocations that the journal has not taken yet.", () => revoker.unsaved);
+  reading("logouts_waiting", "Logouts that wait for the keys of their realm.", () => logout.waiting);
   metrics.gauge("jwks_age_seconds", "Age of the keys of a realm that are in use.", ["realm"], (gauge) => {
     for (const { name, age_seconds } of realms?.ages() ?? []) {
       if (age_seconds !== undefined) gauge.set({ realm: name }, age_seconds);

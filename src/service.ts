@@ -98,7 +98,7 @@ export async function startService(
   // Who is connected, and how entries of the journal reach them.
   const registry = createRegistry<Connection>();
   const members = createMembers(registry, events.connections);
-  const confirmation = createConfirmation({ window, held });
+  const confirmation = createConfirmation({ window, held, registry });
   const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
   const beat = createBeat(settings, { window, fanout });
   const expiry = createExpiry(settings, { clock, registry, members });
@@ -137,7 +137,7 @@ export async function startService(
     clock,
   });
   const revoker = createRevoker({ delivery, journal, events: events.access, clock });
-  const logout = createLogout({ realms, revoker, events: events.access, clock });
+  const logout = createLogout(settings, { realms, revoker, events: events.access, clock });
   const notify = createNotify(settings, { access, gate, held, journal, fanout, events: events.journal });
   const cors = createCors(settings);
   const routes = createRoutes(settings, {
@@ -166,6 +166,7 @@ export async function startService(
     held,
     revocations,
     revoker,
+    logout,
     realms,
   });
 
@@ -187,6 +188,7 @@ export async function startService(
       // Nor waits anything for Keycloak: what has reached the journal is finished, and nothing else.
       realms?.stop();
       await router.end();
+      logout.stop();
       const isSaved = await revoker.stop();
       clock.stop();
       // Free for the successor at once: our connections catch up there, one by one.

@@ -154,7 +154,10 @@ describe("the clock of a realm", () => {
   });
 
   test("is taken from ours where ours goes with it, and from its tokens where not", () => {
-    const { realms, atMost } = setUp({ [realm]: 100_000 });
+    const { realms, atMost } = setUp();
+    // Two that were new, for they tell the same.
+    realms.saw(realm, 100_000);
+    realms.saw(realm, 99_000);
     expect(atMost(moment(1000, 101_400))).toBe(101_400);
     expect(atMost(moment(1000, 106_000))).toBe(106_000);
     // Ours is ahead, or behind: the rest of the second in which the newest token was issued is in doubt.
@@ -164,6 +167,22 @@ describe("the clock of a realm", () => {
     expect(atMost(moment(1000, 104_000, 101_500))).toBe(101_500);
     expect(atMost(moment(1000, 101_500, 500_000))).toBe(101_500);
     expect(realms.atMost_ms(moment(1000, 0))).toEqual({ [realm]: 101_999 });
+  });
+
+  test("is ours as long as the newest token may have been an old one", () => {
+    const { clocks, realms, atMost } = setUp({ [realm]: 100_000 });
+    expect(atMost(moment(0, 400_000))).toBe(400_000);
+    expect(atMost(moment(0, 400_001))).toBe(100_999);
+    realms.saw(realm, 150_000);
+    clocks.pass(60_000);
+    // The same token again says nothing new, nor does an older one.
+    realms.saw(realm, 150_000);
+    realms.saw(realm, 120_000);
+    expect(atMost(moment(0, 300_000))).toBe(300_000);
+    realms.saw(realm, 209_000);
+    expect(atMost(moment(0, 300_000))).toBe(150_999);
+    realms.saw(realm, 260_000);
+    expect(atMost(moment(0, 300_000))).toBe(300_000);
   });
 
   test("that was ahead once is forgotten after an hour or two, and not before", () => {

@@ -41,7 +41,15 @@ for (const [name, options] of Object.entries(transports)) {
         };
       },
       access: { endingOf: () => (revoked ? "revoked" : undefined) },
-      recovery: () => ({ pid: "p", recovered: false, cause: "first", missed: [], confirmed: undefined, since: 0 }),
+      recovery: () => ({
+        pid: "p",
+        recovered: false,
+        cause: "first",
+        missed: [],
+        confirmed: undefined,
+        since: 0,
+        head: undefined,
+      }),
       held: { waiting: () => [], confirm() {} },
       sessions: createSessions(settings, requests),
       gate: { failed() {} },

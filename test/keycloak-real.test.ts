@@ -19,9 +19,25 @@ function login(user: string, client: string, options: { realm?: string } = {}): 
 }
 
 /** What looks like a token of the realm, but for its key, which the realm has not. */
-async function ofAnotherKey(): Promise<string> {
-  const { alg, kid, privateKey } = await createKey("RS256");
-  return new SignJWT(claimsOf(issuerOf("amper"), Date.now())).setProtectedHeader({ alg, kid }).sign(privateKey);
+async function ofAnotherKey(isLogout = false): Promise<string> {
+  const { alg, kid, privateKey } = await createKey("ES256");
+  const events = { "http://schemas.openid.net/event/backchannel-logout": {} };
+  const claims = { ...claimsOf(issuerOf("amper"), Date.now()), ...(isLogout && { events, jti: crypto.randomUUID() }) };
+  return new SignJWT(claims).setProtectedHeader({ alg, kid }).sign(privateKey);
+}
+
+function postLogout(url: string, token: string): Promise<Response> {
+  return fetch(`${url}/backchannel-logout`, { method: "POST", body: new URLSearchParams({ logout_token: token }) });
+}
+
+/** From now on the realm signs with a new key, and publishes the old ones, too. */
+async function rotate(name: string, priority: number): Promise<void> {
+  await admin("POST", "amper/components", {
+    name,
+    providerId: "rsa-generated",
+    providerType: keyProvider,
+    config: { priority: [String(priority)], algorithm: ["RS256"] },
+  });
 }
 
 const Components = v.array(v.object({ id: v.string(), providerId: v.string() }));
@@ -50,11 +66,10 @@ async function expectStaysAway({ socket }: Page): Promise<void> {
   expect(await refused).toMatchObject({ data: { code: "revoked" } });
 }
 
-describeKeycloak("a real Keycloak", () => {
+await describeKeycloak("a real Keycloak", () => {
   describe("a service that starts before it", () => {
     // The first, as the last one stops it: Keycloak is slow to start, and is started once.
     test("is not ready, refuses nobody for good, and is well by itself as soon as Keycloak is there", async () => {
-      await stopKeycloak();
       await beginKeycloak();
       const { url, said } = await serve();
       await expectProblem(await ask(url, await ofAnotherKey()), "unavailable");
@@ -247,6 +262,27 @@ describeKeycloak("a real Keycloak", () => {
       expect(await back.count(1)).toEqual(["who is left"]);
     });
 
+    test("ends the pages that a front service tied to its session, and those tied to none, and no others", async () => {
+      const { url } = await serveLogouts();
+      const phone = createBrowser();
+      const [msf, other] = [await phone.login("alice", "msf-web"), await login("alice", "msf-web")];
+      // As the front service's own server asks, for the users who are logged in with it.
+      const openFor = async (query: string) => {
+        const { token } = await authorize(url, `?keycloakID=${msf.sub}${query}`);
+        return connected(url, msf.sub, "msf", { token });
+      };
+      const gone = [await openFor(`&sid=${msf.sid}`), await openFor("")];
+      const stays = await openFor(`&sid=${other.sid}`);
+
+      const ended = gone.map(endOf);
+      await phone.logout(msf);
+      await Promise.all(ended);
+
+      await Promise.all(gone.map(expectStaysAway));
+      expect(await notify(url, { msg: "who is left", keycloak: msf.sub })).toMatchObject({ connections: 1 });
+      expect(await stays.count(1)).toEqual(["who is left"]);
+    });
+
     test("at a client that is not one of logout_clients ends nothing", async () => {
       const { url } = await serveLogouts({ keycloak: 'logout_clients = ["b2b-web"]' });
       const [msf, b2b] = [createBrowser(), createBrowser()];
@@ -307,12 +343,7 @@ describeKeycloak("a real Keycloak", () => {
       const before = await login("alice", "msf-web");
       expect((await ask(url, before.access)).status).toBe(200);
       const old = v.parse(Components, await admin("GET", `amper/components?type=${keyProvider}`));
-      await admin("POST", "amper/components", {
-        name: "rotated",
-        providerId: "rsa-generated",
-        providerType: keyProvider,
-        config: { priority: ["1000"], algorithm: ["RS256"] },
-      });
+      await rotate("rotated", 1000);
       const after = await login("alice", "msf-web");
       expect(decodeProtectedHeader(after.access).kid).not.toBe(decodeProtectedHeader(before.access).kid);
       expect((await ask(url, after.access)).status).toBe(200);
@@ -326,6 +357,25 @@ describeKeycloak("a real Keycloak", () => {
       expect((await ask(fresh.url, after.access)).status).toBe(200);
       const { detail } = await expectProblem(await ask(fresh.url, before.access), "token_invalid");
       expect(detail).toContain("The realm has no such key");
+    });
+
+    test("that are new are found whatever strangers have asked for before, by a login and by a logout", async () => {
+      const { url } = await serveLogouts();
+      const phone = createBrowser();
+      const alice = await phone.login("alice", "msf-web");
+      const page = await open(url, alice, "msf");
+      const ended = endOf(page);
+      for (const post of [ask, postLogout]) {
+        // Until the service does not look for any more of them now.
+        while ((await post(url, await ofAnotherKey(post === postLogout))).status !== 503);
+      }
+      await rotate("rotated-again", 2000);
+      // Keycloak sends it once, and waits for no key of ours.
+      await phone.logout(alice);
+      await ended;
+      await expectStaysAway(page);
+      const fresh = await login("alice", "msf-web");
+      expect((await ask(url, fresh.access)).status).toBe(200);
     });
 
     test("outlive Keycloak: who is logged in authorizes and connects while it is away", async () => {

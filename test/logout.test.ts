@@ -233,20 +233,19 @@ describe("a request for a logout", () => {
     expect(await end).toEqual(revoked);
   });
 
-  test("signed by a key that is newer than what was looked for is kept until that may be looked for again", async () => {
+  test("signed by a key that is newer than what was looked for ends the session at once", async () => {
     const clock = createClock();
     const realm = await startRealm({ now: clock.now });
     cleanups.push(realm.stop);
     const { url } = await start({ AMPER_KEYCLOAK_ISSUER: realm.issuer }, { now: clock.now });
     const { token } = await authorize(url, `?keycloakID=${user}`);
     const end = ending(await connected(url, user, "msf", { token }));
-    // Anybody may set off the one look for an unknown key.
+    // Anybody may set off a look for an unknown key.
     const unknown = await realm.mint({}, { header: { kid: "unknown" } });
     await fetch(`${url}/authorize`, { headers: { Authorization: `Bearer ${unknown}` } });
     await realm.rotate();
     const body = new URLSearchParams({ logout_token: await realm.mintLogout({ sid: undefined }) });
-    await expectProblem(await fetch(`${url}/backchannel-logout`, { method: "POST", body }), "logout_token_invalid");
-    clock.move(31_000);
+    expect((await fetch(`${url}/backchannel-logout`, { method: "POST", body })).status).toBe(200);
     expect(await end).toEqual(revoked);
   });
 

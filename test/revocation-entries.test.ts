@@ -13,9 +13,11 @@ import { authorizeWith } from "./support/service.ts";
 
 const journals = { memory: () => "memory:", sqlite: () => `sqlite:${join(folder(), "journal.db")}` };
 
+/** Later than everything that was issued so far. */
+const stamp = Number.MAX_SAFE_INTEGER;
 const revocations = {
-  "of a user": () => ({ user: v.parse(KeycloakId, user), before_ms: Date.now() }),
-  "of a session": () => ({ session: v.parse(SessionId, claimsOf("", 0)["sid"]) }),
+  "of a user": () => ({ user: v.parse(KeycloakId, user), stamp, before_ms: Date.now() }),
+  "of a session": () => ({ session: v.parse(SessionId, claimsOf("", 0)["sid"]), stamp }),
 };
 
 for (const [journalName, journalUrl] of Object.entries(journals)) {

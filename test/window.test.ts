@@ -40,11 +40,16 @@ function at(epoch: string, sequence: number): Cursor {
   return cursorAt(epoch, sequence);
 }
 
-/** What an entry counts, found by asking: what a window takes into account is its own affair. */
-function sizeOf(entry: Entry): number {
+/** What entries count together, found by asking: what a window takes into account is its own affair. */
+function sizeOf(...entries: readonly Entry[]): number {
   const scale = windowOf([["e1", 1]]);
-  scale.add(entry);
+  for (const entry of entries) scale.add(entry);
   return scale.bytes;
+}
+
+/** What so many of one kind count. */
+function sizeOfAll(count: number, draft: Draft): number {
+  return sizeOf(...Array.from({ length: count }, (_, i) => entryOf(draft, i + 1)));
 }
 
 function sequencesOf(found: readonly NotificationEntry[] | string): readonly number[] | string {
@@ -117,7 +122,7 @@ describe("a cursor", () => {
   });
 
   test("just at the edge of what was trimmed is good; one before it is located, and gone", () => {
-    const window = windowOf([["e1", 1]], { bytes: 3 * sizeOf(entryOf(notification("x"), 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(3, notification("x")) });
     addAll(window, 1, 5);
     expect(window.trimmedTo).toBe(2);
     expect(sequencesOf(window.since(2, alice, msf, noLimit))).toEqual([3, 4, 5]);
@@ -201,7 +206,7 @@ describe("a replay", () => {
   });
 
   test("is not changed by what comes or goes after it was asked for", () => {
-    const window = windowOf([["e1", 1]], { bytes: 3 * sizeOf(entryOf(notification("x"), 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(3, notification("x")) });
     addAll(window, 1, 3);
     const before = window.since(0, alice, msf, noLimit);
     addAll(window, 4, 20);
@@ -273,7 +278,7 @@ describe("a replay", () => {
 describe("the window", () => {
   test("drops the oldest when it has too many bytes, and as few as need be", () => {
     const draft = notification("x".repeat(500), { users: [alice, bob], channels: [msf] });
-    const window = windowOf([["e1", 1]], { bytes: 10 * sizeOf(entryOf(draft, 1)) });
+    const window = windowOf([["e1", 1]], { bytes: sizeOfAll(10, draft) });
     addAll(window, 1, 10, draft);
     expect(window).toMatchObject({ entries: 10, trimmedTo: 0 });
     addAll(window, 11, 11, draft);
@@ -322,7 +327,6 @@ class Naive implements Life {
   epochs: Epoch[] = [];
   trimmedTo = 0;
   readonly given: Given = new Map();
-  readonly sizes = new Map<Entry, number>();
   now_ms = 0;
   readonly limits: { seconds: number; bytes: number };
 
@@ -352,14 +356,13 @@ class Naive implements Life {
     const sequence = this.line.length + 1;
     const entry = entryOf(draft, sequence, this.epochs.at(-1)?.epoch, this.now_ms);
     this.line = [...this.line, entry];
-    this.sizes.set(entry, sizeOf(entry));
     this.give();
     while (this.bytes() > this.limits.bytes) this.trimmedTo++;
     return entry;
   }
 
   bytes(): number {
-    return this.kept().reduce((sum, entry) => sum + (this.sizes.get(entry) ?? 0), 0);
+    return sizeOf(...this.kept());
   }
 
   trim(): void {

@@ -1,14 +1,16 @@
 import type { Admitted } from "../model/grant.ts";
-import type { Channel } from "../model/names.ts";
+import type { Channel, Channels } from "../model/names.ts";
 import type { ClosingCode, RefusalCode } from "../model/refusal.ts";
 import type { ApiKey, WsToken } from "../settings/credentials.ts";
 import { knownChannels, realmsOf } from "../settings/realms.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Settings } from "../settings/schema.ts";
-import { createGrantors, type Grantor } from "./grantors.ts";
+import type { Selection } from "./channel-table.ts";
+import { createGrantors, type Grantor, type Grantors } from "./grantors.ts";
 import { longestAccessToken_seconds } from "./keycloak.ts";
 import type { Revocations } from "./revocations.ts";
 import { createSecrets, type Secrets } from "./secrets.ts";
+import type { Claims } from "./tokens.ts";
 
 export type AccessSettings = Pick<
   Settings,
@@ -26,6 +28,10 @@ export interface Access {
   rulesOf(issuer: string): ReadonlyMap<Channel, ChannelRule> | undefined;
   /** The opaque id that websocket tokens carry which are granted through it. */
   idOf(grantor: Grantor): string;
+  /** These channels, all of which may be granted through it, in few bytes. */
+  select(grantor: Grantor, channels: Channels): Selection;
+  /** What the channel asked when the token was granted (null: nothing), or why the token does not allow it. */
+  ruleFor(claims: Claims, channel: Channel): { readonly rule: string | null } | RefusalCode;
   /** Why what was granted is valid no more: revoked, or it would not be granted again. Undefined: it is. */
   objectionTo(admitted: Admitted): RefusalCode | undefined;
   /** The same for a connection that is open: how it has to end. */
@@ -53,10 +59,10 @@ export function createAccess(
   const wsTokens = createSecrets(settings.ws_tokens, now);
   let current = rulesIn(settings);
 
-  function rulesIn(given: AccessSettings) {
+  function rulesIn(given: AccessSettings, before?: Grantors) {
     return {
       channels: knownChannels(given),
-      grantors: createGrantors(given, options),
+      grantors: createGrantors(given, options, before?.tables),
       requiresBound: given.require_bound_tokens,
       ends_ms: given.ws_tokens.flatMap(({ expires_at }) => (expires_at === undefined ? [] : [expires_at.getTime()])),
       byIssuer: new Map(realmsOf(given).map(({ issuer, channels }) => [issuer, channels])),
@@ -73,6 +79,8 @@ export function createAccess(
     // A realm that a reload has taken out has no channel until the restart that ends it, instead of any.
     rulesOf: (issuer) => (current.byIssuer.has(issuer) ? current.byIssuer.get(issuer) : new Map()),
     idOf: (grantor) => current.grantors.idOf(grantor),
+    select: (grantor, channels) => current.grantors.select(grantor, channels),
+    ruleFor: (claims, channel) => (knows(channel) ? current.grantors.ruleFor(claims, channel) : "channel_forbidden"),
     objectionTo: (admitted) => (revocations.endsOwn(admitted) ? "revoked" : current.grantors.objection(admitted)),
     endingOf(admitted) {
       if (revocations.endsOwn(admitted) || !knows(admitted.channel)) return "revoked";
@@ -84,7 +92,7 @@ export function createAccess(
     reload(given) {
       apiKeys.replace(given.api_keys);
       wsTokens.replace(given.ws_tokens);
-      current = rulesIn(given);
+      current = rulesIn(given, current.grantors);
     },
     hasEnded() {
       const left_ms = current.ends_ms.filter((end_ms) => end_ms > now());

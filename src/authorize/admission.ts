@@ -1,12 +1,12 @@
 import * as v from "valibot";
 import type { Admitted } from "../model/grant.ts";
-import { allows, Channel, KeycloakId } from "../model/names.ts";
+import { Channel, KeycloakId } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
 import type { Access } from "./access.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** Judges the `auth` of a Socket.IO CONNECT. */
-export type Admit = (auth: unknown) => Admitted | RefusalCode;
+/** Judges the `auth` of a Socket.IO CONNECT. `forged`: a `token_invalid` that its sender may be trying out. */
+export type Admit = (auth: unknown) => Admitted | RefusalCode | "forged";
 
 const Auth = v.fallback(
   v.object({ token: v.optional(v.unknown()), keycloakID: v.optional(v.unknown()), channel: v.optional(v.unknown()) }),
@@ -18,7 +18,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
   return function admit(auth) {
     const { token, keycloakID, channel } = v.parse(Auth, auth);
     if (isMissing(token)) return "token_missing";
-    const claims = typeof token === "string" ? tokens.verify(token) : "token_invalid";
+    const claims = typeof token === "string" ? tokens.verify(token) : "forged";
     if (typeof claims === "string") return claims;
     if (isMissing(keycloakID)) return "keycloak_missing";
     const user = v.safeParse(KeycloakId, keycloakID);
@@ -27,14 +27,15 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
     if (isMissing(channel)) return "channel_missing";
     const name = v.safeParse(Channel, channel);
     if (!name.success) return "channel_invalid";
-    if (!access.knows(name.output) || !allows(claims.channels, name.output)) return "channel_forbidden";
+    const granted = access.ruleFor(claims, name.output);
+    if (typeof granted === "string") return granted;
     const { session, via, stamp, issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms } = claims;
     const admitted = {
       user: user.output,
       channel: name.output,
       session,
       via,
-      rule: claims.rules.find(([of]) => of === name.output)?.[1] ?? null,
+      rule: granted.rule,
       isBound: claims.user !== null,
       stamp,
       issuedAt_ms,

@@ -1,17 +1,18 @@
 import * as v from "valibot";
 import type { Gate } from "../limits/gate.ts";
-import { KeycloakId, type Channels } from "../model/names.ts";
+import { KeycloakId, SessionId, type Channels } from "../model/names.ts";
 import { Guess, Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { WsToken } from "../settings/credentials.ts";
+import type { Role } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Access } from "./access.ts";
-import { ruleIds } from "./grantors.ts";
+import { ruleIds, type Grantor } from "./grantors.ts";
 import { TokenRefused } from "./jwt.ts";
 import type { AccessToken } from "./keycloak.ts";
 import type { Realms } from "./realms.ts";
 import type { Revocations } from "./revocations.ts";
-import type { Claims, Grant, Tokens } from "./tokens.ts";
+import type { Grant, Tokens } from "./tokens.ts";
 
 /** The answer of `GET /authorize`. */
 export interface Authorization {
@@ -27,6 +28,8 @@ export type Authorize = (secret: string | undefined, query: URLSearchParams) => 
 
 const details = {
   missing: "Send the header `Authorization: Bearer TOKEN`.",
+  websocket:
+    "This is a websocket token, which opens connections: send the WS token or the Keycloak access token that it was issued for.",
   unknown: "This is not a WS token of this service, or it has expired.",
   logged_out: "The user was logged out after this token was issued.",
   unbound: "Add ?keycloakID=… for the user whom the token is for.",
@@ -54,19 +57,21 @@ export function createAuthorize(needs: {
       gate.frontService(wsToken);
       return forFrontService(wsToken, boundTo(query));
     }
+    // Ours, and so no guess.
+    if (tokens.verify(secret) !== "forged") throw new Problem("token_invalid", { detail: details.websocket });
     // Anything that is not three dotted parts was meant to be a WS token.
     if (realms !== undefined && secret.split(".").length === 3) return forUser(await verified(realms, secret));
     if (wsToken === "expired") throw new Problem("token_invalid", { detail: details.unknown });
     throw new Guess("token_invalid", { detail: details.unknown });
   };
 
-  function forFrontService(wsToken: WsToken, user: KeycloakId | null): Authorization {
+  function forFrontService(wsToken: WsToken, { user, session }: Bond): Authorization {
     if (user === null && access.bindsToUser(wsToken))
       throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
-    const via = access.idOf(`ws_token ${wsToken.sha256}`);
     events.authorized(`ws_token ${wsToken.name}`, user);
-    return issue({ user, channels: wsToken.channels, rules: [], session: null, via, notAfter_ms });
+    const grant = { user, channels: wsToken.channels, rules: [], session, notAfter_ms };
+    return issue(`ws_token ${wsToken.sha256}`, grant);
   }
 
   function forUser(token: AccessToken): Authorization {
@@ -75,21 +80,27 @@ export function createAuthorize(needs: {
     const rules = access.rulesOf(issuer);
     const met = rules && [...rules].filter(([, rule]) => meets(token, rule));
     if (met?.length === 0) {
-      throw new Problem("no_channel", { detail: token.roles.size === 0 ? details.no_roles : details.no_channel });
+      throw new Problem("no_channel", { detail: hasRoles(token) ? details.no_channel : details.no_roles });
     }
     events.authorized(`realm ${realm}`, user);
-    return issue({
-      user,
-      channels: met?.map(([channel]) => channel) ?? "*",
-      rules: ruleIds(met ?? []),
-      session,
-      via: access.idOf(`realm ${issuer}`),
-    });
+    const channels = met?.map(([channel]) => channel) ?? "*";
+    return issue(`realm ${issuer}`, { user, channels, rules: ruleIds(met ?? []), session });
   }
 
-  function issue(grant: Grant): Authorization {
-    const { token, claims } = tokens.issue(grant);
-    return answer(token, claims);
+  function issue(grantor: Grantor, grant: Omit<Grant, "via" | "selection">): Authorization {
+    const { user, channels } = grant;
+    const { token, issuedAt_ms, expiresAt_ms } = tokens.issue({
+      ...grant,
+      via: access.idOf(grantor),
+      selection: channels === "*" ? undefined : () => access.select(grantor, channels),
+    });
+    return {
+      token,
+      expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
+      expiresAt: new Date(expiresAt_ms).toISOString(),
+      keycloakID: user,
+      channels,
+    };
   }
 }
 
@@ -114,26 +125,36 @@ function invalid(Kind: typeof Problem, detail: string): Problem {
 }
 
 function meets(token: AccessToken, rule: ChannelRule): boolean {
-  const hasRole = rule.roles.length === 0 || rule.roles.some((role) => token.roles.has(role));
+  const { realm, ofClient } = token.roles;
+  const has = (role: Role) =>
+    typeof role === "string" ? realm.has(role) : ofClient.get(role.client)?.has(role.role) === true;
+  const hasRole = rule.roles.length === 0 || rule.roles.some(has);
   const fromClient = rule.clients.length === 0 || (token.client !== null && rule.clients.includes(token.client));
   return hasRole && fromClient;
 }
 
-function boundTo(query: URLSearchParams): KeycloakId | null {
-  const values = query.getAll("keycloakID");
-  if (values.length === 0) return null;
-  const user = v.safeParse(KeycloakId, values[0]);
-  if (values.length === 1 && user.success) return user.output;
-  const message = user.success ? "given more than once" : user.issues[0].message;
-  throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message }] });
+function hasRoles({ roles }: AccessToken): boolean {
+  return roles.realm.size > 0 || roles.ofClient.values().some(({ size }) => size > 0);
 }
 
-function answer(token: string, { issuedAt_ms, expiresAt_ms, user, channels }: Claims): Authorization {
-  return {
-    token,
-    expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
-    expiresAt: new Date(expiresAt_ms).toISOString(),
-    keycloakID: user,
-    channels,
-  };
+/** Whom a front service asks a token for. */
+interface Bond {
+  readonly user: KeycloakId | null;
+  readonly session: SessionId | null;
+}
+
+function boundTo(query: URLSearchParams): Bond {
+  const user = parameter(query, "keycloakID", KeycloakId);
+  const session = parameter(query, "sid", SessionId);
+  if (session === null || user !== null) return { user, session };
+  throw new Problem("invalid_request", { errors: [{ path: "sid", message: "needs the keycloakID of its user" }] });
+}
+
+function parameter<T>(query: URLSearchParams, path: string, schema: v.GenericSchema<string, T>): T | null {
+  const values = query.getAll(path);
+  if (values.length === 0) return null;
+  const value = v.safeParse(schema, values[0]);
+  if (values.length === 1 && value.success) return value.output;
+  const message = value.success ? "given more than once" : value.issues[0].message;
+  throw new Problem("invalid_request", { errors: [{ path, message }] });
 }

@@ -4,8 +4,11 @@ import type { Admitted } from "../model/grant.ts";
 import { allows, type Channel, type Channels } from "../model/names.ts";
 import type { RefusalCode } from "../model/refusal.ts";
 import { realmsOf } from "../settings/realms.ts";
+import { writtenRole } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
 import type { Settings } from "../settings/schema.ts";
+import { ruleOf, select as selectFrom, tableOf, type ChannelTable, type Selection } from "./channel-table.ts";
+import type { Claims } from "./tokens.ts";
 
 /** What websocket tokens are granted through: a WS token (`ws_token DIGEST`), or a realm (`realm ISSUER`). */
 export type Grantor = `ws_token ${string}` | `realm ${string}`;
@@ -18,6 +21,8 @@ interface Terms {
   /** Only to a user who is named in the token. */
   readonly boundOnly: boolean;
   readonly notAfter_ms: number;
+  /** Undefined: any channel may be granted. */
+  readonly table: ChannelTable | undefined;
 }
 
 export interface Grantors {
@@ -25,7 +30,17 @@ export interface Grantors {
   idOf(grantor: Grantor): string;
   /** Why something that was granted would not be granted any more; undefined: it would. */
   objection(granted: Pick<Admitted, "via" | "channel" | "rule" | "isBound">): RefusalCode | undefined;
+  /** These channels in few bytes. All of them may be granted through it. */
+  select(grantor: Grantor, channels: Channels): Selection;
+  /** What the channel asked when the token was granted (null: nothing), or why the token does not allow it. */
+  ruleFor(claims: Granted, channel: Channel): { readonly rule: string | null } | RefusalCode;
+  readonly tables: ReadonlyMap<string, ChannelTable>;
 }
+
+type Granted = Pick<Claims, "via" | "channels" | "rules" | "selection">;
+
+/** Of earlier settings: tokens that select from a table live on when it has changed, until they expire. */
+const mostFormerTables = 100;
 
 type GrantorSettings = Pick<Settings, "ws_tokens" | "require_bound_tokens" | "keycloak" | "channels">;
 
@@ -39,8 +54,12 @@ type GrantorSettings = Pick<Settings, "ws_tokens" | "require_bound_tokens" | "ke
 export function createGrantors(
   settings: GrantorSettings,
   { secrets, now }: { secrets: readonly [string, ...string[]]; now: () => number },
+  former: ReadonlyMap<string, ChannelTable> = new Map(),
 ): Grantors {
   const grantors = grantorsIn(settings);
+  const byName = new Map(grantors);
+  const current = grantors.flatMap(([, { table }]) => (table === undefined ? [] : [[table.id, table] as const]));
+  const tables = new Map([...[...former].slice(-mostFormerTables), ...current]);
   const byId = new Map(
     secrets.flatMap((secret) => grantors.map(([grantor, terms]) => [idWith(secret, grantor), terms] as const)),
   );
@@ -55,7 +74,25 @@ export function createGrantors(
     return asked === undefined || asked === rule ? undefined : "token_expired";
   }
 
-  return { idOf: (grantor) => idWith(secrets[0], grantor), objection };
+  function select(grantor: Grantor, channels: Channels): Selection {
+    const table = byName.get(grantor)?.table;
+    if (table === undefined || channels === "*") throw new Error("all channels need no selection");
+    return selectFrom(table, channels);
+  }
+
+  function ruleFor({ via, channels, rules, selection }: Granted, channel: Channel): ReturnType<Grantors["ruleFor"]> {
+    if (selection === undefined) {
+      if (!allows(channels, channel)) return "channel_forbidden";
+      return { rule: rules.find(([of]) => of === channel)?.[1] ?? null };
+    }
+    const table = tables.get(selection.of);
+    // The settings have changed since, and the process was started anew: what was granted, nobody knows any more.
+    if (table === undefined) return byId.has(via ?? "") ? "token_expired" : "revoked";
+    const rule = ruleOf(table, selection, channel);
+    return rule === undefined ? "channel_forbidden" : { rule };
+  }
+
+  return { idOf: (grantor) => idWith(secrets[0], grantor), objection, select, ruleFor, tables };
 }
 
 function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {
@@ -66,17 +103,15 @@ function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {
       rules: new Map(),
       boundOnly: settings.require_bound_tokens || wsToken.require_bound_tokens,
       notAfter_ms: wsToken.expires_at?.getTime() ?? Infinity,
+      table: wsToken.channels === "*" ? undefined : tableOf(wsToken.channels, new Map()),
     },
   ]);
-  const realms = realmsOf(settings).map(({ issuer, channels }): [Grantor, Terms] => [
-    `realm ${issuer}`,
-    {
-      channels: channels === undefined ? "*" : Array.from(channels.keys()),
-      rules: new Map(ruleIds(channels ?? [])),
-      boundOnly: true,
-      notAfter_ms: Infinity,
-    },
-  ]);
+  const realms = realmsOf(settings).map(({ issuer, channels }): [Grantor, Terms] => {
+    const rules = new Map(ruleIds(channels ?? []));
+    const names = channels === undefined ? undefined : Array.from(channels.keys());
+    const table = names && tableOf(names, rules);
+    return [`realm ${issuer}`, { channels: names ?? "*", rules, boundOnly: true, notAfter_ms: Infinity, table }];
+  });
   return [...wsTokens, ...realms];
 }
 
@@ -101,7 +136,8 @@ function ruleId(rule: ChannelRule): string | undefined {
   if (roles.length === 0 && clients.length === 0) return undefined;
   const before = made.get(rule);
   if (before !== undefined) return before;
-  const id = sha256(JSON.stringify([roles.toSorted(), clients.toSorted()]), "base64url").slice(0, 10);
+  const asked = [roles.map(writtenRole).toSorted(), clients.toSorted()];
+  const id = sha256(JSON.stringify(asked), "base64url").slice(0, 10);
   made.set(rule, id);
   return id;
 }

@@ -1,6 +1,6 @@
-import { createLocalJWKSet, type LocalJWKSet } from "jose";
 import * as v from "valibot";
 import { readAtMost } from "../limits/read.ts";
+import { sortKeys, type Keys } from "./realm-keys.ts";
 
 /** Why a fetch of a realm's keys failed: for logs, metric labels and `health()`. */
 export const jwksFailures = {
@@ -16,9 +16,10 @@ export const jwksFailures = {
 } as const;
 export type JwksFailure = keyof typeof jwksFailures;
 
-/** Where a realm's keys are. */
+/** Where a realm's keys are, and what for. */
 export interface KeysSource {
   readonly issuer: string;
+  readonly algorithms: readonly string[];
   /** Undefined: from the issuer's discovery document. */
   readonly jwks_url?: string | undefined;
 }
@@ -29,26 +30,9 @@ export interface FetchOptions {
   readonly signal: AbortSignal;
 }
 
-export interface Keys {
-  readonly set: LocalJWKSet;
-  readonly kids: ReadonlySet<string>;
-}
-
 const longestAnswer_bytes = 512 * 1024;
 
 const Text = v.pipe(v.string(), v.minLength(1), v.maxLength(4096));
-const signing = {
-  kid: v.pipe(Text, v.maxLength(256)),
-  use: v.exactOptional(v.literal("sig")),
-  alg: v.exactOptional(Text),
-  key_ops: v.exactOptional(v.pipe(v.array(Text), v.includes("verify"))),
-};
-/** Public members only: `oct` keys, keys for encryption and private halves do not get past this. */
-const Key = v.variant("kty", [
-  v.object({ ...signing, kty: v.literal("RSA"), n: Text, e: Text }),
-  v.object({ ...signing, kty: v.literal("EC"), crv: Text, x: Text, y: Text }),
-  v.object({ ...signing, kty: v.literal("OKP"), crv: Text, x: Text }),
-]);
 const KeySet = v.object({ keys: v.pipe(v.array(v.unknown()), v.maxLength(100)) });
 const Discovery = v.object({ issuer: v.string(), jwks_uri: v.pipe(Text, v.url(), v.regex(/^https?:\/\//i)) });
 
@@ -60,12 +44,8 @@ export async function fetchKeys(realm: KeysSource, options: FetchOptions): Promi
   if ("failure" in answer) return answer.failure;
   const parsed = v.safeParse(KeySet, answer.json);
   if (!parsed.success) return "malformed";
-  // RFC 7517 section 5: a key that is not understood is left out, the others are good.
-  const keys = parsed.output.keys
-    .map((key) => v.safeParse(Key, key))
-    .flatMap((key) => (key.success ? [key.output] : []));
-  if (keys.length === 0) return "no_keys";
-  return { set: createLocalJWKSet({ keys }), kids: new Set(keys.map((key) => key.kid)) };
+  const keys = sortKeys(parsed.output.keys, realm.algorithms);
+  return keys.byKid.size === 0 ? "no_keys" : keys;
 }
 
 async function discover(realm: KeysSource, options: FetchOptions): Promise<string | { failure: JwksFailure }> {

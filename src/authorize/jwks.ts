@@ -1,14 +1,9 @@
 import type { LocalJWKSet } from "jose";
+import { createRateLimit } from "../limits/rate.ts";
 import type { Check } from "../model/check.ts";
 import type { JwksEvent } from "../observe/access-events.ts";
-import {
-  fetchKeys,
-  jwksFailures,
-  type FetchOptions,
-  type JwksFailure,
-  type Keys,
-  type KeysSource,
-} from "./jwks-fetch.ts";
+import { fetchKeys, jwksFailures, type FetchOptions, type JwksFailure, type KeysSource } from "./jwks-fetch.ts";
+import type { Keys } from "./realm-keys.ts";
 
 export interface JwksOptions {
   readonly now?: () => number;
@@ -19,9 +14,25 @@ export interface JwksOptions {
   readonly onEvent?: (event: JwksEvent) => void;
 }
 
+/** What a token is for whose key is looked for. */
+export type Purpose = "login" | "logout";
+
+/** What there is of a key. */
+export type Found =
+  /** The keys of that id. */
+  | { readonly kind: "keys"; readonly keys: readonly [LocalJWKSet, ...LocalJWKSet[]] }
+  /** The realm was asked after the token came, and has no such key. */
+  | { readonly kind: "unknown" }
+  /** The realm publishes it, and it cannot verify anything. */
+  | { readonly kind: "unusable" }
+  /** The realm cannot be asked now. */
+  | { readonly kind: "later"; readonly wait_seconds: number };
+
 export interface Jwks {
-  /** The keys to verify with, if the key `kid` is one of them. */
-  readonly find: (kid: string) => Promise<LocalJWKSet | "unknown_key" | "cooling_down" | "unavailable">;
+  /** Whether there is a key of this id, without asking the realm. */
+  readonly has: (kid: string) => boolean;
+  /** Asks the realm for a key that is not known, unless it was asked too often. */
+  readonly find: (kid: string, purpose: Purpose) => Promise<Found>;
   readonly health: () => Omit<Check, "name">;
   /** When the keys in use were fetched; undefined: there are none. */
   readonly fetchedAt_ms: () => number | undefined;
@@ -32,46 +43,91 @@ export interface Jwks {
 
 const fresh_ms = 10 * 60_000;
 const usable_ms = 24 * 60 * 60_000;
-const coolDown_ms = 30_000;
+/** How often a realm is asked for keys that are not known, for each purpose. */
+const lookups = { rate_per_second: 0.1, burst: 3 } as const;
+/** So long a key that the realm did not have is not asked for again by access tokens: a page with an old one asks often. */
+const absent_ms = 10_000;
+const mostAbsent = 1000;
 const firstRetry_ms = 1_000;
 const longestRetry_ms = 60_000;
+/** When to ask again while the realm cannot be reached: nobody knows. */
+const outage_seconds = 5;
 
 /**
- * The signature keys of a realm. Whatever tokens arrive, the realm gets one fetch at a time, and no more of them than: one
- * per ten minutes, one per cool-down for keys that are not known, and the retries. Good keys outlive an outage by a day.
+ * The signature keys of a realm. Whatever tokens arrive, the realm gets one fetch at a time, and no more of them than: one in
+ * ten minutes; the retries; and for keys that are not known three at once and then one in ten seconds, for access tokens and as
+ * many for logout tokens. Strangers can use these up by naming keys that do not exist, but each fetch brings all keys, so that
+ * nobody waits longer than ten seconds for a new one. Good keys outlive an outage by a day.
  */
 export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
   const { now = Date.now, fetch = globalThis.fetch, schedule = later, timeout_ms = 5_000, onEvent } = options;
+  const limit = createRateLimit({ ...lookups, mostKeys: 2, now });
   const stopped = new AbortController();
   let good: (Keys & { readonly fetchedAt_ms: number }) | undefined;
   let failing: { reason: JwksFailure; failures: number } | undefined;
   let pending: Promise<void> | undefined;
+  /** How many fetches have begun. */
+  let begun = 0;
+  /** When which keys were looked for in vain, in order. */
+  const absent = new Map<string, number>();
   let due_ms = -Infinity;
-  let coolUntil_ms = -Infinity;
   let cancelTimer: (() => void) | undefined;
 
-  async function find(kid: string): Promise<LocalJWKSet | "unknown_key" | "cooling_down" | "unavailable"> {
-    const keys = usable();
-    if (keys?.kids.has(kid) === true) {
-      if (now() >= due_ms) void refresh();
-      return keys.set;
+  async function find(kid: string, purpose: Purpose): Promise<Found> {
+    const known = foundIn(kid);
+    if (known !== undefined) return known;
+    if (purpose === "login" && !isFailing() && wasAbsent(kid)) return { kind: "unknown" };
+    const before = begun;
+    // What arrives in one turn of the event loop shares one fetch.
+    await Promise.resolve();
+    return lookFor(kid, purpose, before);
+  }
+
+  /** @param before how many fetches had begun when the token came: theirs may be answers from before the realm had its key. */
+  async function lookFor(kid: string, purpose: Purpose, before: number): Promise<Found> {
+    const known = foundIn(kid);
+    if (known !== undefined) return known;
+    if (pending === undefined) {
+      if (begun > before && !isFailing()) return notFound(kid);
+      const wait_seconds = untilNextFetch_seconds(purpose);
+      if (wait_seconds > 0) return { kind: "later", wait_seconds };
+      void refresh();
     }
-    if (pending !== undefined) {
-      // It may have begun before the realm got this key: its answer does not count as the one fetch for an unknown key.
-      await pending;
-      return find(kid);
-    }
-    // While fetches fail, a key that is not known may well be good: that is our outage, and not the user's fault.
-    if (stopped.signal.aborted || (now() < due_ms && (keys === undefined || failing !== undefined)))
-      return "unavailable";
-    if (keys !== undefined && failing === undefined) {
-      if (now() < coolUntil_ms) return "cooling_down";
-      coolUntil_ms = now() + coolDown_ms;
-    }
-    await refresh();
-    const fetched = usable();
-    if (fetched?.kids.has(kid) === true) return fetched.set;
-    return fetched === undefined || failing !== undefined ? "unavailable" : "unknown_key";
+    await pending;
+    return lookFor(kid, purpose, before);
+  }
+
+  function notFound(kid: string): Found {
+    if (usable()?.unusable.has(kid) === true) return { kind: "unusable" };
+    absent.delete(kid);
+    absent.set(kid, now());
+    const [oldest] = absent.keys();
+    if (absent.size > mostAbsent && oldest !== undefined) absent.delete(oldest);
+    return { kind: "unknown" };
+  }
+
+  function wasAbsent(kid: string): boolean {
+    const age_ms = now() - (absent.get(kid) ?? -Infinity);
+    return age_ms >= 0 && age_ms < absent_ms;
+  }
+
+  function foundIn(kid: string): Found | undefined {
+    const [first, ...others] = usable()?.byKid.get(kid) ?? [];
+    if (first === undefined) return undefined;
+    if (now() >= due_ms) void refresh();
+    return { kind: "keys", keys: [first, ...others] };
+  }
+
+  /** While fetches fail, a key that is not known may well be good: that is our outage, and not the user's fault. */
+  function isFailing(): boolean {
+    return failing !== undefined || usable() === undefined;
+  }
+
+  function untilNextFetch_seconds(purpose: Purpose): number {
+    if (stopped.signal.aborted) return outage_seconds;
+    if (!isFailing()) return limit.take(purpose);
+    // The retries of an outage have their own pace.
+    return now() < due_ms ? outage_seconds : 0;
   }
 
   function usable(): typeof good {
@@ -80,6 +136,7 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
 
   async function refresh(): Promise<void> {
     if (stopped.signal.aborted) return;
+    if (pending === undefined) begun++;
     pending ??= fetchKeys(realm, { fetch, timeout_ms, signal: stopped.signal }).then(settle);
     await pending;
   }
@@ -99,14 +156,26 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     cancelTimer?.();
     cancelTimer = schedule(() => void refresh(), delay_ms);
     if (failing !== undefined) onEvent?.({ kind: "jwks_failed", ...failing, retry_ms });
-    else onEvent?.({ kind: "jwks_fetched", keys: good?.kids.size ?? 0 });
+    else onEvent?.({ kind: "jwks_fetched", keys: good?.byKid.size ?? 0, problem: problem() });
+  }
+
+  /** What users will meet although the keys were fetched. */
+  function problem(): string | undefined {
+    const keys = usable();
+    if (keys?.isAccepted === false)
+      return "none of the realm's keys is for an accepted algorithm (keycloak.algorithms)";
+    const [unusable] = keys?.unusable ?? [];
+    return unusable === undefined
+      ? undefined
+      : `the realm publishes a key that cannot verify anything (kid ${unusable})`;
   }
 
   function health(): Omit<Check, "name"> {
     const failure = failing === undefined ? {} : { reason: jwksFailures[failing.reason] };
     if (usable() === undefined)
       return { status: "unavailable", reason: "the realm's keys were not fetched yet", ...failure };
-    return { status: failing === undefined ? "ok" : "degraded", ...failure };
+    const reason = failure.reason ?? problem();
+    return reason === undefined ? { status: "ok" } : { status: "degraded", reason };
   }
 
   function stop(): void {
@@ -114,7 +183,9 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     cancelTimer?.();
   }
 
-  return { find, health, fetchedAt_ms: () => usable()?.fetchedAt_ms, start: refresh, stop };
+  const has = (kid: string): boolean => usable()?.byKid.has(kid) === true;
+
+  return { has, find, health, fetchedAt_ms: () => usable()?.fetchedAt_ms, start: refresh, stop };
 }
 
 function later(run: () => void, delay_ms: number): () => void {

@@ -1,11 +1,20 @@
-import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTPayload } from "jose";
+import {
+  decodeJwt,
+  decodeProtectedHeader,
+  errors,
+  jwtVerify,
+  type JWTPayload,
+  type JWTVerifyOptions,
+  type LocalJWKSet,
+} from "jose";
 import * as v from "valibot";
 import { Problem } from "../model/problem.ts";
-import type { Jwks } from "./jwks.ts";
+import type { Found, Jwks, Purpose } from "./jwks.ts";
 
 /** One sort of token that a realm signs. */
 export interface Sort {
   readonly name: "access token" | "logout token";
+  readonly purpose: Purpose;
   /** What the header's `typ` may be; it may be absent. */
   readonly typ: RegExp;
   /** One of these has to be in `aud`; undefined: not judged. */
@@ -26,9 +35,9 @@ export class TokenRefused extends Error {
   override readonly name = "TokenRefused";
   /**
    * `forged`: no key of the realm signed it, so its sender may be trying some out. `genuine`: the realm signed it, or may
-   * have. `pending`: the realm may have a key for it that was not looked for yet.
+   * have.
    */
-  readonly why: "forged" | "genuine" | "pending";
+  readonly why: "forged" | "genuine";
 
   constructor(why: TokenRefused["why"], detail: string) {
     super(detail);
@@ -52,13 +61,20 @@ const Header = v.object({
   typ: v.optional(v.string()),
 });
 
+const Times = v.object({
+  iat: v.fallback(v.optional(v.number()), undefined),
+  exp: v.fallback(v.optional(v.number()), undefined),
+  aud: v.optional(v.unknown()),
+});
+
 const details = {
   malformed: "This is not a signed JWT in three parts.",
   critical: "The JWT's header demands an extension or an algorithm that is not supported.",
   signature: "The signature does not match: the token was changed, or another key signed it.",
   unknown_key: "The realm has no such key: the token is of another realm, or so old that its key is gone.",
   wrong_key: "The key that the token names is not for the algorithm that it names.",
-  no_keys: "The keys of the Keycloak realm cannot be had right now. Try again shortly.",
+  later:
+    "The key that the token names is not known, and the realm cannot be asked for it right now. Try again shortly.",
   bad_key: "The realm's key for this token cannot be used.",
 } as const;
 
@@ -92,31 +108,46 @@ export function createJwtVerifier({
   readonly onSigned?: ((issuedAt_ms: number) => void) | undefined;
 }): (token: Unverified, sort: Sort, at_ms?: number) => Promise<JWTPayload> {
   return async function verify(token, sort, at_ms = now()) {
-    const keys = await jwks.find(keyIdOf(token, sort));
-    // Its key may be newer than ours, so that nobody is guessing.
-    if (keys === "unknown_key") throw new TokenRefused("genuine", details.unknown_key);
-    // Refused, and not 503: anybody can name a key that there is not.
-    if (keys === "cooling_down") throw new TokenRefused("pending", details.unknown_key);
-    if (keys === "unavailable") throw unavailable(details.no_keys);
+    const kid = keyIdOf(token, sort);
+    // While there are no keys at all, every token waits for them alike.
+    if (jwks.fetchedAt_ms() !== undefined && !jwks.has(kid)) refuseHopeless(token, sort, at_ms);
+    return tryKeys(keysIn(await jwks.find(kid, sort.purpose)), token, { sort, at_ms });
+  };
+
+  /** Several keys may have the id that a token names: the one that fits counts. */
+  async function tryKeys(
+    [first, ...others]: readonly LocalJWKSet[],
+    token: Unverified,
+    by: { sort: Sort; at_ms: number },
+    failure?: unknown,
+  ): Promise<JWTPayload> {
+    if (first === undefined) throw explained(failure, by.sort);
     try {
-      const { payload } = await jwtVerify(token.text, keys, {
-        algorithms: [...algorithms],
-        issuer,
-        ...(sort.audience === undefined ? {} : { audience: [...sort.audience] }),
-        requiredClaims: ["exp", "iat"],
-        clockTolerance: tolerance_seconds,
-        currentDate: new Date(at_ms),
-      });
+      const { payload } = await jwtVerify(token.text, first, optionsOf(by));
       tell(payload);
       return payload;
     } catch (error) {
       if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed) tell(error.payload);
-      throw explained(error, sort);
+      if (!isOfAnotherKey(error)) throw explained(error, by.sort);
+      // Says more than that the key was for another algorithm.
+      const worse = error instanceof errors.JWSSignatureVerificationFailed ? error : (failure ?? error);
+      return tryKeys(others, token, by, worse);
     }
-  };
+  }
 
   function tell({ iat }: JWTPayload): void {
     if (iat !== undefined) onSigned?.(iat * 1000);
+  }
+
+  function optionsOf({ sort: { audience }, at_ms }: { sort: Sort; at_ms: number }): JWTVerifyOptions {
+    return {
+      algorithms: [...algorithms],
+      issuer,
+      ...(audience === undefined ? {} : { audience: [...audience] }),
+      requiredClaims: ["exp", "iat"],
+      clockTolerance: tolerance_seconds,
+      currentDate: new Date(at_ms),
+    };
   }
 
   /** Nothing is trusted here, only refused: what can be told from the text costs no key, and no fetch for an unknown one. */
@@ -127,6 +158,28 @@ export function createJwtVerifier({
     if (token.payload.iss !== issuer) throw new TokenRefused("forged", own.claim("iss", token.payload));
     return header.output.kid;
   }
+
+  /** A token of a key that is not known costs a fetch: only where it would be taken once the key is there. */
+  function refuseHopeless({ payload }: Unverified, { audience, details: own }: Sort, at_ms: number): void {
+    const { iat, exp, aud } = v.parse(Times, payload);
+    if (iat === undefined || exp === undefined)
+      throw new TokenRefused("genuine", own.claim(iat === undefined ? "iat" : "exp", payload));
+    if (exp + tolerance_seconds <= at_ms / 1000) throw new TokenRefused("genuine", own.expired);
+    const isForUs = audience === undefined || [aud].flat().some((one) => audience.some((ours) => ours === one));
+    if (!isForUs) throw new TokenRefused("genuine", own.claim("aud", payload));
+  }
+}
+
+function keysIn(found: Found): readonly LocalJWKSet[] {
+  if (found.kind === "keys") return found.keys;
+  // Its key may be newer than ours, so that nobody is guessing.
+  if (found.kind === "unknown") throw new TokenRefused("genuine", details.unknown_key);
+  if (found.kind === "unusable") throw unavailable(details.bad_key, 5);
+  throw unavailable(details.later, found.wait_seconds);
+}
+
+function isOfAnotherKey(error: unknown): boolean {
+  return error instanceof errors.JWSSignatureVerificationFailed || error instanceof errors.JWKSNoMatchingKey;
 }
 
 function explained(error: unknown, { details: own }: Sort): TokenRefused | Problem {
@@ -139,10 +192,10 @@ function explained(error: unknown, { details: own }: Sort): TokenRefused | Probl
   if (error instanceof errors.JOSENotSupported) return new TokenRefused("forged", details.critical);
   if (error instanceof errors.JWSInvalid || error instanceof errors.JWTInvalid)
     return new TokenRefused("forged", details.malformed);
-  // What is left is about the key that the realm publishes: too short, not on its curve, there twice.
-  return unavailable(details.bad_key);
+  // What is left is about the key that the realm publishes.
+  return unavailable(details.bad_key, 5);
 }
 
-function unavailable(detail: string): Problem {
-  return new Problem("unavailable", { detail, headers: { "Retry-After": "5" } });
+function unavailable(detail: string, wait_seconds: number): Problem {
+  return new Problem("unavailable", { detail, headers: { "Retry-After": String(wait_seconds) } });
 }

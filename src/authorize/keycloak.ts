@@ -10,7 +10,13 @@ import { createLogoutTokens } from "./logout-token.ts";
 /** A realm, as configured: its channel rules are judged elsewhere, because a reload changes them. */
 export type KeycloakRealm = Omit<Realm, "channels" | "algorithms"> & { readonly algorithms: readonly string[] };
 
-/** A verified access token. `roles` has realm roles as `name` and client roles as `client:name`. */
+/** The roles of a user. Kept apart, because names of roles and ids of clients may have any character. */
+export interface UserRoles {
+  readonly realm: ReadonlySet<string>;
+  readonly ofClient: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+/** A verified access token. */
 export interface AccessToken {
   /** The realm's name in the settings. */
   readonly realm: string;
@@ -20,7 +26,7 @@ export interface AccessToken {
   readonly issuedAt_ms: number;
   readonly expiresAt_ms: number;
   readonly client: string | null;
-  readonly roles: ReadonlySet<string>;
+  readonly roles: UserRoles;
 }
 
 export interface KeycloakOptions extends JwksOptions {
@@ -78,6 +84,7 @@ export function createKeycloak(realm: KeycloakRealm, options: KeycloakOptions = 
   const verifyJwt = createJwtVerifier({ ...realm, jwks, now, onSigned: options.onSigned });
   const sort: Sort = {
     name: "access token",
+    purpose: "login",
     // RFC 8725 section 3.11: `application/` may be left out, and case does not count.
     typ: /^(application\/)?(at\+)?jwt$/i,
     audience: [realm.audience],
@@ -133,11 +140,9 @@ function shaped(payload: JWTPayload): Claims {
   );
 }
 
-function rolesOf(claims: Claims): ReadonlySet<string> {
-  const ofClients = Object.entries(claims.resource_access).flatMap(([client, access]) =>
-    access.roles.map((role) => `${client}:${role}`),
-  );
-  return new Set([...claims.realm_access.roles, ...ofClients]);
+function rolesOf({ realm_access, resource_access }: Claims): UserRoles {
+  const ofClient = Object.entries(resource_access).map(([client, { roles }]) => [client, new Set(roles)] as const);
+  return { realm: new Set(realm_access.roles), ofClient: new Map(ofClient) };
 }
 
 /** What comes after the signature. */

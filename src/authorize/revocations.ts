@@ -10,7 +10,10 @@ export type RevokedAt = Pick<Place, "time_ms" | "uptime_ms">;
 export interface Revocations {
   /** From then on it counts for as long as a credential could live. */
   add(revoked: Revoked, at: RevokedAt): void;
-  /** Judges a websocket token by its stamp, whatever wall clocks say. */
+  /**
+   * Judges a websocket token by its stamp, whatever wall clocks say. One that is of no session may have ended with a session of
+   * its user: nobody knows which it serves.
+   */
   endsOwn(credential: OwnCredential): boolean;
   /** Judges an access token by the clock of its realm. */
   endsOfRealm(credential: RealmCredential): boolean;
@@ -40,11 +43,14 @@ export function createRevocations(
   /** Both in the order of revocation, because a repeated one is moved to the end: the oldest in service time are the first. */
   const users = new Map<KeycloakId, InForce>();
   const sessions = new Map<SessionId, InForce>();
+  /** Of users whose websocket tokens of no session ended with a session. */
+  const unlinked = new Map<KeycloakId, InForce>();
   for (const entry of before) add(entry, entry);
 
   function add(revoked: Revoked, at: RevokedAt): void {
-    if (revoked.user === undefined) renew(sessions, revoked.session, revoked, at);
-    else renew(users, revoked.user, revoked, at);
+    if (revoked.user !== undefined) return renew(users, revoked.user, revoked, at);
+    renew(sessions, revoked.session, revoked, at);
+    if (revoked.unlinked !== undefined) renew(unlinked, revoked.unlinked, revoked, at);
   }
 
   /** Of two for the same name, each counts as far as it goes: one that comes late takes nothing back. */
@@ -56,7 +62,7 @@ export function createRevocations(
   }
 
   function endsOwn({ user, session, stamp, issuedAt_ms }: OwnCredential): boolean {
-    return [users.get(user), session === null ? undefined : sessions.get(session)].some((revocation) => {
+    return [users.get(user), session === null ? unlinked.get(user) : sessions.get(session)].some((revocation) => {
       if (revocation === undefined) return false;
       if (stamp !== null) return stamp <= revocation.stamp;
       // It was issued before the first stamp, and so before every revocation that has one.
@@ -73,6 +79,7 @@ export function createRevocations(
   function tidy(): void {
     forget(users);
     forget(sessions);
+    forget(unlinked);
   }
 
   function forget<K>(revocations: Map<K, InForce>): void {
@@ -89,6 +96,7 @@ export function createRevocations(
     endsOfRealm,
     tidy,
     get size() {
+      // What is unlinked came with a session, and counts with it.
       return users.size + sessions.size;
     },
   };

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import type { Clock } from "../clock/clock.ts";
 import type { Admitted } from "../model/grant.ts";
 import { Channel, KeycloakId, SessionId, type Channels } from "../model/names.ts";
+import { Selection } from "./channel-table.ts";
 
 /** For whom a websocket token is made. */
 export interface Grant {
@@ -11,6 +12,8 @@ export interface Grant {
   readonly channels: Channels;
   /** Of the channels that asked something of the user, what it was: see grantors.ts. */
   readonly rules: readonly (readonly [Channel, string])[];
+  /** Stands for `channels` and `rules` where they make the token too long. */
+  readonly selection?: (() => Selection) | undefined;
   /** The Keycloak session of the access token; null: there is none. */
   readonly session: SessionId | null;
   /** Through what, by its opaque id (see grantors.ts). */
@@ -20,7 +23,10 @@ export interface Grant {
 }
 
 /** What a websocket token says. */
-export interface Claims extends Omit<Grant, "notAfter_ms">, Pick<Admitted, "stamp" | "expiresAt_uptime_ms"> {
+export interface Claims
+  extends Omit<Grant, "selection" | "notAfter_ms">, Pick<Admitted, "stamp" | "expiresAt_uptime_ms"> {
+  /** Instead of channels and rules, which are empty then. */
+  readonly selection?: Selection | undefined;
   readonly issuedAt_ms: number;
   readonly expiresAt_ms: number;
 }
@@ -29,12 +35,16 @@ export interface Claims extends Omit<Grant, "notAfter_ms">, Pick<Admitted, "stam
 export type TokenClock = Pick<Clock, "now" | "uptime_ms" | "stamp" | "sawStamp">;
 
 export interface Tokens {
-  issue(grant: Grant): { token: string; claims: Claims };
-  verify(token: string): Claims | "token_invalid" | "token_expired";
+  issue(grant: Grant): { token: string; issuedAt_ms: number; expiresAt_ms: number };
+  /** `forged`: we did not sign it. `token_invalid`: we did, but it is no websocket token. */
+  verify(token: string): Claims | "forged" | "token_invalid" | "token_expired";
 }
 
 const issuer = "amper-channels";
-const longestToken = 16_384;
+/** Of what is issued: fits into a CONNECT, a header and a cookie. */
+export const longestToken_bytes = 4096;
+/** Of what is taken: earlier versions issued tokens that were as long as this. */
+const longestEver_bytes = 16_384;
 
 /**
  * The only header that we ever write, and the only one that we read: compared as text, so that `alg`, `crit`, `kid` or
@@ -47,7 +57,7 @@ const Payload = v.object({
   sub: v.optional(KeycloakId),
   sid: v.optional(SessionId),
   via: v.optional(v.string()),
-  channels: v.union([v.literal("*"), v.array(Channel)]),
+  channels: v.union([v.literal("*"), v.array(Channel), Selection]),
   // Pairs, and not an object: a channel may be called `__proto__`.
   rules: v.optional(v.array(v.tuple([Channel, v.string()])), []),
   iat: v.number(),
@@ -74,37 +84,42 @@ export function createTokens(options: {
   const [signing] = secrets;
   if (signing === undefined) throw new Error("a token secret is needed");
 
-  function issue({ notAfter_ms = Infinity, ...grant }: Grant): { token: string; claims: Claims } {
+  function issue({ notAfter_ms = Infinity, selection, ...grant }: Grant): ReturnType<Tokens["issue"]> {
     const issuedAt_ms = clock.now();
     const expiresAt_ms = Math.min(notAfter_ms, issuedAt_ms + ttl_seconds * 1000);
-    const up = clock.uptime_ms();
-    const expiresAt_uptime_ms = up + expiresAt_ms - issuedAt_ms;
-    const claims = { ...grant, stamp: clock.stamp(), issuedAt_ms, expiresAt_ms, expiresAt_uptime_ms };
-    const payload = {
-      iss: issuer,
-      ...(claims.user === null ? {} : { sub: claims.user }),
-      ...(claims.session === null ? {} : { sid: claims.session }),
-      ...(claims.via === null ? {} : { via: claims.via }),
-      channels: claims.channels,
-      ...(claims.rules.length === 0 ? {} : { rules: claims.rules }),
-      // Milliseconds kept as a fraction (RFC 7519 2, NumericDate).
-      iat: claims.issuedAt_ms / 1000,
-      exp: claims.expiresAt_ms / 1000,
-      stamp: claims.stamp,
-      up,
+    const [stamp, up] = [clock.stamp(), clock.uptime_ms()];
+    const { user, session, via, rules } = grant;
+    const encode = (channels: Channels | Selection): string => {
+      const payload = {
+        iss: issuer,
+        ...(user === null ? {} : { sub: user }),
+        ...(session === null ? {} : { sid: session }),
+        ...(via === null ? {} : { via }),
+        channels,
+        ...(rules.length === 0 || channels !== grant.channels ? {} : { rules }),
+        // Milliseconds kept as a fraction (RFC 7519 2, NumericDate).
+        iat: issuedAt_ms / 1000,
+        exp: expiresAt_ms / 1000,
+        stamp,
+        up,
+      };
+      const signed = `${header}.${base64url(JSON.stringify(payload))}`;
+      return `${signed}.${sign(signed, signing ?? "")}`;
     };
-    const signed = `${header}.${base64url(JSON.stringify(payload))}`;
-    return { token: `${signed}.${sign(signed, signing ?? "")}`, claims };
+    const listed = encode(grant.channels);
+    const token = listed.length > longestToken_bytes && selection !== undefined ? encode(selection()) : listed;
+    if (token.length > longestToken_bytes) throw new Error("a websocket token is longer than a CONNECT may bring");
+    return { token, issuedAt_ms, expiresAt_ms };
   }
 
-  function verify(token: string): Claims | "token_invalid" | "token_expired" {
-    if (token.length > longestToken) return "token_invalid";
+  function verify(token: string): ReturnType<Tokens["verify"]> {
     const dot = token.lastIndexOf(".");
     const signed = token.slice(0, dot);
-    if (!signed.startsWith(`${header}.`)) return "token_invalid";
+    if (!signed.startsWith(`${header}.`)) return "forged";
     const signature = Buffer.from(token.slice(dot + 1));
-    if (!secrets.some((secret) => equal(Buffer.from(sign(signed, secret)), signature))) return "token_invalid";
-    const payload = parse(signed.slice(header.length + 1));
+    if (!secrets.some((secret) => equal(Buffer.from(sign(signed, secret)), signature))) return "forged";
+    // Not before the signature: who holds what we have signed, whatever it is, guesses nothing.
+    const payload = token.length > longestEver_bytes ? undefined : parse(signed.slice(header.length + 1));
     if (payload === undefined) return "token_invalid";
     const issuedAt_ms = Math.round(payload.iat * 1000);
     // A `token_ttl_seconds` that was made shorter counts for what is out already: revocations are kept for no longer.
@@ -114,8 +129,7 @@ export function createTokens(options: {
     if (stamp !== null) clock.sawStamp(stamp);
     const claims = {
       user: payload.sub ?? null,
-      channels: payload.channels,
-      rules: payload.rules,
+      ...granted(payload),
       session: payload.sid ?? null,
       via: payload.via ?? null,
       stamp,
@@ -129,6 +143,11 @@ export function createTokens(options: {
   }
 
   return { issue, verify };
+}
+
+function granted({ channels, rules }: v.InferOutput<typeof Payload>): Pick<Claims, "channels" | "rules" | "selection"> {
+  const isListed = channels === "*" || Array.isArray(channels);
+  return isListed ? { channels, rules } : { channels: [], rules: [], selection: channels };
 }
 
 function sign(signed: string, secret: string): string {

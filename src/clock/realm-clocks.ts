@@ -23,8 +23,12 @@ export interface RealmClocks {
   readonly offsets: Readonly<Record<string, number>>;
 }
 
-/** So long the newest token that a busy realm sends is on its way, and clocks that are set by NTP may differ. */
+/** Two tokens that were as old as each other when they came were new: old ones are of any age. */
+const agreement_ms = 2000;
+/** Our clock goes with a realm's if it is ahead of the newest token by no more than clocks differ, and new tokens take to come. */
 const fresh_ms = 5000;
+/** As long as the newest token may have been an old one: by no more than Keycloak lets one live, unless it is told otherwise. */
+const lifespan_ms = 300_000;
 /** Clocks are rounded. */
 const rounding_ms = 100;
 /** Keycloak's `iat` has whole seconds: its clock may already have been this far beyond. */
@@ -32,53 +36,67 @@ const restOfSecond_ms = 999;
 /** After so long, a realm's clock that was ahead once, and was set right, is forgotten. */
 const renewal_ms = 60 * 60_000;
 
-interface Offsets {
-  since_ms: number;
+interface Known {
+  /** Realm time minus service time, at least: the largest of the renewal before, and of this one. */
   before: number;
   current: number;
+  since_ms: number;
+  /** The `iat` of the token that told the largest. */
+  toldBy_ms: number | undefined;
+  /** Another token has told the same. */
+  isSure: boolean;
 }
 
 export function createRealmClocks(stored: Readonly<Record<string, number>>, uptime_ms: () => number): RealmClocks {
-  const byIssuer = new Map<string, Offsets>(
-    Object.entries(stored).map(([issuer, offset]) => [
-      issuer,
-      { since_ms: uptime_ms(), before: -Infinity, current: offset },
-    ]),
+  const known = new Map<string, Known>(
+    Object.entries(stored).map(([issuer, offset]) => [issuer, begin(offset, undefined)]),
   );
-  const offsetOf = ({ before, current }: Offsets): number => Math.max(before, current);
+
+  function begin(offset: number, toldBy_ms: number | undefined): Known {
+    return { before: -Infinity, current: offset, since_ms: uptime_ms(), toldBy_ms, isSure: false };
+  }
 
   function saw(issuer: string, issuedAt_ms: number): void {
-    const at_ms = uptime_ms();
-    const offset = issuedAt_ms - at_ms;
-    const known = byIssuer.get(issuer);
-    if (known === undefined) {
-      byIssuer.set(issuer, { since_ms: at_ms, before: -Infinity, current: offset });
-    } else if (at_ms - known.since_ms >= renewal_ms) {
-      byIssuer.set(issuer, { since_ms: at_ms, before: known.current, current: offset });
+    const offset = issuedAt_ms - uptime_ms();
+    const realm = known.get(issuer);
+    if (realm === undefined) return void known.set(issuer, begin(offset, issuedAt_ms));
+    const beyond_ms = offset - offsetOf(realm);
+    if (beyond_ms > agreement_ms) realm.isSure = false;
+    else if (beyond_ms >= -agreement_ms && issuedAt_ms !== realm.toldBy_ms) realm.isSure = true;
+    if (beyond_ms > 0) realm.toldBy_ms = issuedAt_ms;
+    if (uptime_ms() - realm.since_ms >= renewal_ms) {
+      Object.assign(realm, { before: realm.current, current: offset, since_ms: uptime_ms() });
     } else {
-      known.current = Math.max(known.current, offset);
+      realm.current = Math.max(realm.current, offset);
     }
   }
 
-  function atMost(offset: number, { wall_ms, believed_ms, uptime_ms: at_ms }: Moment): number {
-    const least_ms = offset + at_ms;
+  function atMost(realm: Known, { wall_ms, believed_ms, uptime_ms: at_ms }: Moment): number {
+    const least_ms = offsetOf(realm) + at_ms;
+    const margin_ms = realm.isSure ? fresh_ms : lifespan_ms;
     // Ours says it to the millisecond, where it goes with the realm's.
     const ours_ms = [believed_ms, wall_ms].find(
-      (time_ms) => time_ms >= least_ms - rounding_ms && time_ms <= least_ms + fresh_ms,
+      (time_ms) => time_ms >= least_ms - rounding_ms && time_ms <= least_ms + margin_ms,
     );
     return Math.max(least_ms, ours_ms ?? least_ms + restOfSecond_ms);
   }
 
+  const byIssuer = (tell: (realm: Known) => number) =>
+    Object.fromEntries(Array.from(known, ([issuer, realm]) => [issuer, tell(realm)]));
+
   return {
     saw,
     atLeast_ms(issuer, moment) {
-      const known = byIssuer.get(issuer);
-      return known && offsetOf(known) + moment.uptime_ms;
+      const realm = known.get(issuer);
+      return realm && offsetOf(realm) + moment.uptime_ms;
     },
-    atMost_ms: (moment) =>
-      Object.fromEntries(Array.from(byIssuer, ([issuer, known]) => [issuer, atMost(offsetOf(known), moment)])),
+    atMost_ms: (moment) => byIssuer((realm) => atMost(realm, moment)),
     get offsets() {
-      return Object.fromEntries(Array.from(byIssuer, ([issuer, known]) => [issuer, offsetOf(known)]));
+      return byIssuer(offsetOf);
     },
   };
+}
+
+function offsetOf({ before, current }: Known): number {
+  return Math.max(before, current);
 }

@@ -5,7 +5,7 @@ import type { Held } from "../journal/held.ts";
 import type { Gate } from "../limits/gate.ts";
 import type { NotificationEntry } from "../model/entry.ts";
 import type { Admitted } from "../model/grant.ts";
-import { refusals, type RefusalCode } from "../model/refusal.ts";
+import { refusals } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Connection } from "./connection.ts";
@@ -60,14 +60,15 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       return next();
     }
     session.phase = { name: "settled" };
-    events.refused(admitted);
-    if (admitted === "token_invalid") needs.gate.failed({ key: session.address });
+    if (admitted === "forged") needs.gate.failed({ key: session.address });
+    const code = admitted === "forged" ? "token_invalid" : admitted;
+    events.refused(code);
     // Socket.IO's own timeout waits until the refusal was fetched.
     endLater(session.engine, connect_timeout_ms);
-    next(Object.assign(new Error(refusals[admitted]), { data: { code: admitted } }));
+    next(Object.assign(new Error(refusals[code]), { data: { code } }));
   }
 
-  function judge(auth: unknown): Admitted | RefusalCode {
+  function judge(auth: unknown): ReturnType<Admit> {
     const admitted = needs.admit(auth);
     if (typeof admitted === "string") return admitted;
     const others = registry.ofUser(admitted.user).length - (leftBehind(auth, admitted) === undefined ? 0 : 1);
@@ -110,7 +111,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     const ending = access.endingOf(connection);
     if (ending !== undefined) return members.close(connection, ending);
     sessions.authenticated(session);
-    fanout.admit(connection, owed(connection, resumption));
+    fanout.admit(connection, owed(connection, resumption), resumption.head);
     engine.on("upgrade", () => {
       const upgraded = webSockets.take(engine);
       if (upgraded !== null) members.upgrade(connection, upgraded);

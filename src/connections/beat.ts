@@ -1,10 +1,10 @@
 import type { Window, WindowSettings } from "../journal/window.ts";
-import type { Entry } from "../model/entry.ts";
 import type { Fanout } from "./fanout.ts";
 
 /** Tells every connection the head of the journal now and then. */
 export interface Beat {
-  moved(entry: Entry): void;
+  /** The window has grown. */
+  moved(): void;
   stop(): void;
 }
 
@@ -15,25 +15,24 @@ export interface Beat {
  */
 export function createBeat(
   { journal_window_seconds, journal_window_bytes }: WindowSettings,
-  { window, fanout }: { window: Window; fanout: Fanout },
+  { window, fanout }: { window: Pick<Window, "head" | "added_bytes">; fanout: Pick<Fanout, "announce"> },
 ): Beat {
   let announced = window.head();
-  let bytes = 0;
+  let announced_bytes = window.added_bytes;
 
   function beat(): void {
     const head = window.head();
     if (head === announced) return;
     announced = head;
-    bytes = 0;
+    announced_bytes = window.added_bytes;
     fanout.announce(head);
   }
 
   const timer = setInterval(beat, (journal_window_seconds * 1000) / 5);
   return {
-    moved(entry) {
-      bytes += entry.kind === "notification" ? entry.json.length : 0;
+    moved() {
       // Not in this step: the entry that moved the head has not been written yet.
-      if (bytes >= journal_window_bytes / 5) queueMicrotask(beat);
+      if (window.added_bytes - announced_bytes >= journal_window_bytes / 5) queueMicrotask(beat);
     },
     stop: () => clearInterval(timer),
   };

@@ -13,10 +13,10 @@ export interface Fanout {
   /** The server whose websockets are written to. Before the first notification. */
   attach(server: Pick<Bun.Server<unknown>, "publish">): void;
   /**
-   * Writes older notifications to a connection, in order, and lets it join: from here on it gets all that is for it. One step,
-   * so that nothing is missed or repeated between the two.
+   * Writes older notifications to a connection, in order, tells it the head if there is one to tell, and lets it join: from
+   * here on it gets all that is for it. One step, so that nothing is missed or repeated between the two.
    */
-  admit(connection: Connection, older: readonly NotificationEntry[]): void;
+  admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void;
   /** Hands a notification to every connection that it is for, and counts them, in one step. */
   deliver(entry: NotificationEntry): Outcome;
   /** Whom a notification would reach. */
@@ -41,11 +41,12 @@ export function createFanout(
 ): Fanout {
   let server: Parameters<Fanout["attach"]>[0] | undefined;
 
-  function admit(connection: Connection, older: readonly NotificationEntry[]): void {
+  function admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void {
     for (const entry of older) {
       write(connection, frameOf(entry));
       watchHeld(connection, entry);
     }
+    if (head !== undefined) write(connection, headFrameOf(head));
     members.join(connection);
     checkBacklog(connection);
   }
@@ -76,12 +77,12 @@ export function createFanout(
     return { connections: target.channels.reduce((sum, name) => sum + registry.onChannel(name).size, 0), offline: [] };
   }
 
-  function toChannel(channel: Channel, frame: string): void {
+  function toChannel(channel: Channel, frame: Frame): void {
     const all = registry.onChannel(channel);
     if (all.size === 0) return;
     // One encoding, one call: Bun writes the frame to every websocket that is subscribed. Not positive: one of them lags, or
     // there is none.
-    const status = server?.publish(topicOf(channel), frame) ?? 0;
+    const status = server?.publish(topicOf(channel), frame.text) ?? 0;
     const polling = members.pollingOn(channel);
     for (const connection of polling) write(connection, frame);
     // All are looked at only while one of them lags. A copy: a connection that lags too far leaves.
@@ -104,18 +105,18 @@ export function createFanout(
   }
 
   function announce(head: Cursor): void {
-    const frame = `42["cursor","${head}"]`;
+    const frame = headFrameOf(head);
     for (const [channel] of registry.channels()) toChannel(channel, frame);
   }
 
-  function write(connection: Connection, frame: string): void {
+  function write(connection: Connection, { text, size_bytes }: Frame): void {
     if (connection.ws !== null) {
-      connection.ws.send(frame);
+      connection.ws.send(text);
       return;
     }
-    connection.backlog_bytes += frame.length;
+    connection.backlog_bytes += size_bytes;
     // The engine adds the 4 of its own packet type; with a poll waiting it answers at once, and "drain" resets the count.
-    connection.engine.write(frame.slice(1));
+    connection.engine.write(text.slice(1));
   }
 
   /**
@@ -134,7 +135,21 @@ export function createFanout(
   return { attach: (given) => void (server = given), admit, deliver, count, announce };
 }
 
-/** A Socket.IO EVENT in an Engine.IO message. The cursor is its last argument: what a stock client sends back as its offset. */
-function frameOf({ json, cursor }: NotificationEntry): string {
-  return `42["notification",${json},"${cursor}"]`;
+/** A Socket.IO EVENT in an Engine.IO message, measured once for all that it is written to. */
+interface Frame {
+  readonly text: string;
+  readonly size_bytes: number;
+}
+
+/** The cursor is the last argument: what a stock client sends back as its offset. */
+function frameOf({ json, cursor }: NotificationEntry): Frame {
+  return measured(`42["notification",${json},"${cursor}"]`);
+}
+
+function headFrameOf(head: Cursor): Frame {
+  return measured(`42["cursor","${head}"]`);
+}
+
+function measured(text: string): Frame {
+  return { text, size_bytes: Buffer.byteLength(text) };
 }

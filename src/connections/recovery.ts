@@ -20,6 +20,8 @@ export interface Resumption {
   readonly confirmed: number | undefined;
   /** It needs nothing of what came up to here: replayed is only what is newer. */
   readonly since: number;
+  /** The head of the journal, where the place of the client would stay behind it: it was not there when others were told. */
+  readonly head: Cursor | undefined;
 }
 
 export type Recovery = (auth: unknown, user: KeycloakId, channel: Channel) => Resumption;
@@ -59,6 +61,8 @@ export function createRecovery({ backlog_bytes }: Pick<Settings, "backlog_bytes"
       missed: [],
       confirmed,
       since: window.last,
+      // It is in the pid.
+      head: undefined,
     });
     if (start === undefined) return fresh("first");
     if (of !== identity) return fresh("foreign");
@@ -73,7 +77,9 @@ export function createRecovery({ backlog_bytes }: Pick<Settings, "backlog_bytes"
     if (since < 0) return fresh("unknown");
     const missed = window.since(since, user, channel, limit_bytes);
     if (typeof missed === "string") return fresh(missed, last);
-    return { pid, recovered: true, cause: undefined, missed, confirmed: last, since };
+    const place = missed.at(-1)?.sequence ?? since;
+    const head = place < window.last ? window.head() : undefined;
+    return { pid, recovered: true, cause: undefined, missed, confirmed: last, since, head };
   };
 }
 

@@ -12,6 +12,7 @@ export interface Registry<M extends Member> {
   add(member: M): void;
   /** Harmless for a member that is not there. */
   remove(member: M): void;
+  has(member: M): boolean;
   /** A user's connections: few, so a plain list. Not a copy: it changes while members come and go. */
   ofUser(user: KeycloakId): readonly M[];
   onChannel(channel: Channel): ReadonlySet<M>;
@@ -32,13 +33,17 @@ export function createRegistry<M extends Member>(): Registry<M> {
   let size = 0;
 
   function add(member: M): void {
-    if (byUser.get(member.user)?.includes(member) === true) return;
+    if (has(member)) return;
     addTo(byUser, member.user, member);
     if (member.session !== null) addTo(bySession, member.session, member);
     const set = byChannel.get(member.channel);
     if (set === undefined) byChannel.set(member.channel, new Set([member]));
     else set.add(member);
     size++;
+  }
+
+  function has(member: M): boolean {
+    return byUser.get(member.user)?.includes(member) === true;
   }
 
   function remove(member: M): void {
@@ -57,6 +62,7 @@ export function createRegistry<M extends Member>(): Registry<M> {
   return {
     add,
     remove,
+    has,
     ofUser: (user) => byUser.get(user) ?? [],
     onChannel: (channel) => byChannel.get(channel) ?? nobody,
     ofSession: (session) => bySession.get(session) ?? [],

@@ -49,8 +49,9 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): Record
     // Not made to wait for what others at its address have failed at: Keycloak sends a logout once.
     "/backchannel-logout": {
       async POST(exchange) {
-        gate.logout(exchange.client());
-        await logout(await readForm(exchange, max_body_bytes), exchange.id);
+        const { client, id } = exchange;
+        gate.logout(client());
+        await logout.take(await readForm(exchange, max_body_bytes), { client: client(), requestId: id });
         return respond(200, null, "");
       },
     },

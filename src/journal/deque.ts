@@ -7,8 +7,9 @@ export interface Deque<T> {
   first: number;
 }
 
-export function createDeque<T>(): Deque<T> {
-  return { items: [], first: 0 };
+/** Begins with these items, and takes no more room than they need: most lists have one. */
+export function createDeque<T>(items: T[] = []): Deque<T> {
+  return { items, first: 0 };
 }
 
 export function push<T>(deque: Deque<T>, item: T): void {

@@ -7,8 +7,8 @@ import type { History, Journal } from "./journal.ts";
 
 export interface Held {
   /**
-   * Throws `held_full` if a notification of this size cannot be held for each of these users. Otherwise keeps the room for
-   * it, while the journal makes it durable, until the returned function is called.
+   * Throws `held_full` if a notification of this size cannot be held for each of these users now, `too_large` if it never
+   * can. Otherwise keeps the room for it, while the journal makes it durable, until the returned function is called.
    */
   reserve(users: readonly KeycloakId[], bytes: number): () => void;
   /** Holds a notification for those of its users who have not got it yet: all of them, unless it was held before a restart. */
@@ -55,6 +55,7 @@ export function createHeld(
   for (const { entry, users } of journal.history.held) add(entry, users);
 
   function reserve(users: readonly KeycloakId[], size: number): () => void {
+    requirePossible(users.length, size);
     const isFull =
       count + reservedCount + users.length > max_held || bytes + reserved_bytes + users.length * size > max_held_bytes;
     if (isFull) throw full("for all users together (max_held, max_held_bytes)");
@@ -71,6 +72,15 @@ export function createHeld(
     return () => book(users, -1, -size);
   }
 
+  /** Nobody is told to try again in vain. */
+  function requirePossible(users: number, size: number): void {
+    const share_bytes = Math.floor(user_bytes);
+    if (size > share_bytes) throw tooLarge(`have ${share_bytes} bytes (a quarter of backlog_bytes)`);
+    if (users > max_held) throw tooLarge(`name ${max_held} users (max_held)`);
+    if (users * size > max_held_bytes)
+      throw tooLarge(`have ${max_held_bytes} bytes for all its users (max_held_bytes)`);
+  }
+
   function book(users: readonly KeycloakId[], change: 1 | -1, size: number): void {
     for (const user of users) {
       const coming = reserved.get(user) ?? { count: 0, bytes: 0 };
@@ -84,12 +94,13 @@ export function createHeld(
   }
 
   function add(entry: NotificationEntry, users: readonly KeycloakId[] = entry.target.users ?? []): void {
+    const size = Buffer.byteLength(entry.json);
     for (const user of users) {
       const shelf = shelves.get(user) ?? { entries: [], bytes: 0 };
       shelves.set(user, shelf);
       shelf.entries.push(entry);
-      shelf.bytes += entry.json.length;
-      bytes += entry.json.length;
+      shelf.bytes += size;
+      bytes += size;
       count++;
     }
   }
@@ -117,7 +128,7 @@ export function createHeld(
     const gone = shelf?.entries.filter(which) ?? [];
     if (shelf === undefined || gone.length === 0) return;
     shelf.entries = shelf.entries.filter((entry) => !which(entry));
-    const size = gone.reduce((sum, entry) => sum + entry.json.length, 0);
+    const size = gone.reduce((sum, entry) => sum + Buffer.byteLength(entry.json), 0);
     shelf.bytes -= size;
     bytes -= size;
     count -= gone.length;
@@ -151,4 +162,9 @@ function isOver(entry: NotificationEntry, now_ms: number, uptime_ms: number): bo
 function full(of: string): Problem {
   const detail = `As much is held as the service takes ${of}. Without a ttl it is sent to who is online.`;
   return new Problem("held_full", { detail, headers: { "Retry-After": "60" } });
+}
+
+function tooLarge(limit: string): Problem {
+  const detail = `With a ttl, a notification may ${limit}. Without a ttl, it is sent to the users who are online.`;
+  return new Problem("too_large", { detail });
 }

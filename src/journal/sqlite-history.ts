@@ -26,7 +26,7 @@ const StoredTarget: v.GenericSchema<unknown, Target> = v.union([
 /** Earlier versions wrote `{ session }` and `{ user, before_ms }`. */
 const cut = { stamp: v.optional(v.number()), realms: v.optional(StoredRealms), before_ms: v.optional(v.number()) };
 const StoredRevocation: v.GenericSchema<unknown, Revoked> = v.union([
-  v.object({ session: SessionId, ...cut }),
+  v.object({ session: SessionId, unlinked: v.optional(KeycloakId), ...cut }),
   v.object({ user: KeycloakId, ...cut }),
 ]);
 

@@ -4,6 +4,7 @@ import type { Channel, KeycloakId } from "../model/names.ts";
 import type { Settings } from "../settings/schema.ts";
 import { at, createDeque, lengthOf, push, shift, type Deque } from "./deque.ts";
 import type { History } from "./journal.ts";
+import { list_bytes, sizeOf } from "./size.ts";
 
 /** Why nothing can be replayed from a place: it is of no journal of ours, or too long ago, or too much has happened since. */
 export type Gone = "unknown" | "trimmed" | "too_much";
@@ -23,7 +24,10 @@ export interface Window {
   /** Everything up to here is gone. */
   readonly trimmedTo: number;
   readonly entries: number;
+  /** What all of it takes in memory. */
   readonly bytes: number;
+  /** What has been added since the start, each entry counted with what it can take at most: `bytes` never grows by more. */
+  readonly added_bytes: number;
   /** When the oldest entry was accepted, in service time. */
   readonly oldest_ms: number | undefined;
 }
@@ -50,7 +54,8 @@ export function createWindow(
   let trimmedTo = before;
   // Stored, and not of the newest entry that is left: that may be gone, and the head has to be a cursor that is good.
   let last = current.first - 1;
-  let bytes = 0;
+  let entries_bytes = 0;
+  let added_bytes = 0;
   let made = cursorAt(current.epoch, last);
   let madeFor = last;
   for (const entry of entries) add(entry);
@@ -58,9 +63,15 @@ export function createWindow(
   function add(entry: Entry): void {
     push(all, entry);
     last = Math.max(last, entry.sequence);
-    bytes += sizeOf(entry);
+    const size_bytes = sizeOf(entry);
+    entries_bytes += size_bytes;
+    added_bytes += size_bytes + listsOf(entry) * list_bytes;
     if (entry.kind === "notification") file(entry);
-    while (bytes > journal_window_bytes) dropOldest();
+    while (bytes() > journal_window_bytes) dropOldest();
+  }
+
+  function bytes(): number {
+    return entries_bytes + (byChannel.size + byUser.size) * list_bytes;
   }
 
   function trim(): void {
@@ -72,7 +83,7 @@ export function createWindow(
     const entry = shift(all);
     if (entry === undefined) return;
     trimmedTo = entry.sequence;
-    bytes -= sizeOf(entry);
+    entries_bytes -= sizeOf(entry);
     if (entry.kind !== "notification") return;
     // The oldest of all is the oldest in each of its lists.
     const { users, channels } = entry.target;
@@ -135,7 +146,10 @@ export function createWindow(
       return lengthOf(all);
     },
     get bytes() {
-      return bytes;
+      return bytes();
+    },
+    get added_bytes() {
+      return added_bytes;
     },
   };
 }
@@ -143,9 +157,7 @@ export function createWindow(
 function pushIn<K>(lists: Map<K, Deque<NotificationEntry>>, key: K, entry: NotificationEntry): void {
   const list = lists.get(key);
   if (list !== undefined) return push(list, entry);
-  const created = createDeque<NotificationEntry>();
-  push(created, entry);
-  lists.set(key, created);
+  lists.set(key, createDeque([entry]));
 }
 
 function shiftIn<K>(lists: Map<K, Deque<NotificationEntry>>, key: K): void {
@@ -174,10 +186,9 @@ function merge(a: readonly NotificationEntry[], b: readonly NotificationEntry[])
   return [...a, ...b].toSorted((x, y) => x.sequence - y.sequence);
 }
 
-/** What an entry holds in memory, roughly: its text, its names, its objects. */
-function sizeOf(entry: Entry): number {
-  const overhead = 300;
-  if (entry.kind !== "notification") return overhead;
-  const names = (entry.target.users?.length ?? 0) + (entry.target.channels?.length ?? 0);
-  return overhead + entry.json.length + names * 60;
+/** In how many lists an entry is. */
+function listsOf(entry: Entry): number {
+  if (entry.kind !== "notification") return 0;
+  const { users, channels } = entry.target;
+  return (users ?? channels ?? []).length;
 }

@@ -31,8 +31,13 @@ export interface Notification {
  */
 export type Revoked = Cut &
   (
-    | { readonly user: KeycloakId; readonly session?: undefined }
-    | { readonly session: SessionId; readonly user?: undefined }
+    | { readonly user: KeycloakId; readonly session?: undefined; readonly unlinked?: undefined }
+    | {
+        readonly session: SessionId;
+        readonly user?: undefined;
+        /** With the session, this user's websocket tokens that are of none: in one entry, so that a crash does not part them. */
+        readonly unlinked?: KeycloakId | undefined;
+      }
   );
 
 /** The moment up to which a revocation counts. */

@@ -65,7 +65,7 @@ export function createNotify(
     async function accept(withMemo: Memo | undefined): Promise<Receipt> {
       const json = JSON.stringify(body.msg);
       // Several may be on their way into the journal: each counts from now on, not from when it is on the shelf.
-      const giveBack = body.ttl > 0 ? held.reserve(target.users ?? [], json.length) : undefined;
+      const giveBack = body.ttl > 0 ? held.reserve(target.users ?? [], Buffer.byteLength(json)) : undefined;
       try {
         const draft = { kind: "notification", target, json, ttl_seconds: body.ttl } as const;
         const receipt = receiptOf(await journal.append(draft, withMemo), body.ttl);

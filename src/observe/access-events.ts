@@ -6,8 +6,14 @@ import type { Metrics } from "./metrics.ts";
 
 /** How a fetch of a realm's keys went. */
 export type JwksEvent =
-  | { readonly kind: "jwks_fetched"; readonly keys: number }
+  | { readonly kind: "jwks_fetched"; readonly keys: number; readonly problem?: string | undefined }
   | { readonly kind: "jwks_failed"; readonly reason: string; readonly failures: number; readonly retry_ms: number };
+
+/** Whom a logout came from. */
+interface LogoutSender {
+  readonly requestId: string;
+  readonly client: { readonly address: string };
+}
 
 /** Who is let in, who is thrown out, and the keys that tell. */
 export function accessEvents(log: Log, metrics: Metrics) {
@@ -20,6 +26,11 @@ export function accessEvents(log: Log, metrics: Metrics) {
     "revocations_total",
     "Users and Keycloak sessions that were thrown out, by cause.",
     "cause",
+  );
+  const lostLogouts = metrics.counter(
+    "logouts_lost_total",
+    "Logouts that were given up before they could be verified, by reason.",
+    "reason",
   );
   const fetches = metrics.counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
 
@@ -37,6 +48,15 @@ export function accessEvents(log: Log, metrics: Metrics) {
       revoked.inc({ cause: session === null ? "user_logout" : "session_logout" });
       log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
     },
+    /** A logout that had to wait for the realm's keys, and was none. */
+    logoutRefused(detail: string, { requestId, client }: LogoutSender): void {
+      log.warn("logout refused", { detail, requestId, address: client.address });
+    },
+    /** A logout that could not be verified, and is given up: what it would have ended lives on. */
+    logoutLost(reason: "no_room" | "too_late" | "stopped", { requestId, client }: LogoutSender): void {
+      lostLogouts.inc({ reason });
+      log.error("logout lost: the realm's keys could not be had", { reason, requestId, address: client.address });
+    },
     /** How many revocations wait for the journal, whenever it refuses one; 0 when it has taken the last. */
     revocationsUnsaved(unsaved: number): void {
       if (unsaved > 0) log.error("revocations are not in the journal yet", { unsaved });
@@ -48,7 +68,8 @@ export function accessEvents(log: Log, metrics: Metrics) {
     keysFetched(realm: string, event: JwksEvent): void {
       const { kind, ...fields } = event;
       fetches.inc({ realm, result: kind === "jwks_fetched" ? "ok" : "failed" });
-      if (kind === "jwks_fetched") log.info("realm keys fetched", { realm, ...fields });
+      if (kind === "jwks_fetched" && event.problem !== undefined) log.warn("realm keys fetched", { realm, ...fields });
+      else if (kind === "jwks_fetched") log.info("realm keys fetched", { realm, ...fields });
       else log.warn("realm keys not fetched", { realm, ...fields });
     },
   };

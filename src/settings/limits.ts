@@ -1,6 +1,9 @@
 import { setting } from "./setting.ts";
 import { bytes, wholeNumber } from "./values.ts";
 
+/** A websocket token of 4 KiB, and the other fields of `auth`. */
+const longestConnect_bytes = 8192;
+
 /** Bounds everything that a stranger, a careless backend or a curious user could exhaust: sizes, counts, rates and waits. */
 export const limits = {
   max_body_bytes: setting(bytes("64 MiB"), 65_536, {
@@ -88,6 +91,8 @@ export const limits = {
   max_client_bytes: setting(bytes("64 MiB", "1 KiB"), "128 KiB", {
     description: "most bytes from a client between two heartbeats; of one message: never more than 1000000",
     public: true,
+    doubts: (given) =>
+      given < longestConnect_bytes ? [{ place: [], doubt: "is less than what a CONNECT may need: 8 KiB" }] : [],
   }),
   connect_timeout_ms: setting(wholeNumber(100, 300_000), 10_000, {
     description: "time that a new connection has to authenticate",

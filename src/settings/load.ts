@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
+import { contradictions } from "./contradictions.ts";
 import { readSettingsFile } from "./file.ts";
 import { butNot, placeOf } from "./messages.ts";
 import { realmsOf, repeatedIssuers, unknownChannels } from "./realms.ts";
@@ -76,7 +77,12 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
   const settings = v.parse(Settings, nest(new Map(Array.from(winners, ([path, { value }]) => [path, value]))));
   const repeated = repeatedIssuers(settings);
   if (repeated.length > 0) return { ok: false, problems: repeated, warnings, isUsage: false };
-  return { ok: true, settings, origins, warnings: [...warnings, ...unknownChannels(settings)] };
+  return {
+    ok: true,
+    settings,
+    origins,
+    warnings: [...warnings, ...unknownChannels(settings), ...contradictions(settings)],
+  };
 }
 
 function judge(

@@ -1,26 +1,35 @@
 import * as v from "valibot";
 import { Channel, namePattern, nameRule } from "../model/names.ts";
 import { safe, type Doubt } from "./messages.ts";
+import { doubtsAboutRoles, Roles, tablesIn, writtenRole } from "./roles.ts";
 import { isTable, optional, setting, table } from "./setting.ts";
 import { issuer, list, text, url, type Schema } from "./values.ts";
 
-const names = v.pipe(
-  list(text("must be a name without spaces", /^\S{1,256}$/)),
-  // A list is empty when a template's variable is, and would open the channel to everybody.
-  v.check((given) => given.length > 0, "must name one, or be left out: then it asks for none"),
-);
+const clientId = text("must be a name without spaces", /^\S{1,256}$/);
+
+/** A list is empty when a template's variable is, and would open the channel to everybody. */
+function notEmpty<T>(schema: Schema<readonly T[]>): Schema<readonly T[]> {
+  return v.pipe(
+    schema,
+    v.check((given) => given.length > 0, "must name one, or be left out: then it asks for none"),
+  );
+}
 
 /** The users that a channel admits: those with one of the roles, logged in through one of the clients; empty: any. */
 const ChannelRule = v.pipe(
-  table({ roles: v.exactOptional(names), clients: v.exactOptional(names) }),
+  table({ roles: v.exactOptional(notEmpty(Roles)), clients: v.exactOptional(notEmpty(list(clientId))) }),
   v.transform(({ roles = [], clients = [] }) => ({ roles, clients })),
   v.readonly(),
 );
 export type ChannelRule = v.InferOutput<typeof ChannelRule>;
 
+const mostChannels = 10_000;
+
 export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
   v.custom<Readonly<Record<string, unknown>>>(isTable, "must be tables such as [channels.msf]"),
   v.check((tables) => Object.keys(tables).length > 0, "must name a channel, or be left out"),
+  // A websocket token has a bit for each of them.
+  v.check((tables) => Object.keys(tables).length <= mostChannels, `must name at most ${mostChannels} channels`),
   v.transform((tables) => new Map(Object.entries(tables))),
   v.map(v.pipe(v.string(), v.regex(namePattern, `must have ${nameRule}`), Channel), ChannelRule),
 );
@@ -28,7 +37,7 @@ export const ChannelRules: Schema<ReadonlyMap<Channel, ChannelRule>> = v.pipe(
 export function showChannelRules(rules: ReadonlyMap<Channel, ChannelRule>): string {
   const shown = Array.from(rules, ([name, { roles, clients }]) => {
     const needs = [
-      ...(roles.length > 0 ? [`roles ${roles.join(" ")}`] : []),
+      ...(roles.length > 0 ? [`roles ${roles.map(writtenRole).join(" ")}`] : []),
       ...(clients.length > 0 ? [`clients ${clients.join(" ")}`] : []),
     ];
     return `${name} (${needs.length === 0 ? "open to every user" : needs.join(", ")})`;
@@ -139,14 +148,18 @@ export const keycloak = v.pipe(
   v.readonly(),
 );
 
-/** One warning for each realm whose keys can be replaced on their way. */
-function doubtsAboutRealms(realms: ReadonlyMap<string, RealmTable>): Doubt[] {
-  return Array.from(realms).flatMap(([name, realm]) =>
+/** One warning for each realm whose keys can be replaced on their way, and those about its rules. */
+function doubtsAboutRealms(realms: ReadonlyMap<string, RealmTable>, given: unknown): Doubt[] {
+  const unsafe = Array.from(realms).flatMap(([name, realm]) =>
     [realm.issuer, realm.jwks_url ?? realm.issuer]
       .flatMap(doubtsAboutUrl)
       .slice(0, 1)
       .map(({ doubt }) => ({ place: [name], doubt })),
   );
+  const unclear = tablesIn(given).flatMap(([name, { channels }]) =>
+    doubtsAboutRoles(channels).map(({ place, doubt }) => ({ place: [name, "channels", ...place], doubt })),
+  );
+  return [...unsafe, ...unclear];
 }
 
 /** A warning about a URL whose answers cross a network in the clear. */

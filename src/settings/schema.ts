@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
 import { limits } from "./limits.ts";
+import { doubtsAboutRoles } from "./roles.ts";
 import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
 import { itemsOf, optional, setting, type Entries, type Item } from "./setting.ts";
 import { bytes, flag, JournalUrl, listOrAll, origin, text, wholeNumber } from "./values.ts";
@@ -42,11 +43,17 @@ export const Settings = v.pipe(
       public: true,
     }),
     keycloak,
+    logout_ends_unlinked: setting(flag, true, {
+      description:
+        "a logout with sid and sub also ends that user's websocket tokens without a session; sid alone cannot",
+      public: true,
+    }),
     channels: optional(ChannelRules, {
       description: "[channels.NAME]: roles and clients that may use the channel; none: every user may use any channel",
       public: true,
       fileOnly: true,
       show: showChannelRules,
+      doubts: (_, given) => doubtsAboutRoles(given),
     }),
     // Not public: a Redis URL has a password.
     journal: setting(JournalUrl, "sqlite:amper-channels.db", {
@@ -58,7 +65,7 @@ export const Settings = v.pipe(
       public: true,
     }),
     journal_window_bytes: setting(bytes("64 GiB"), "64 MiB", {
-      description: "largest size of all notifications that can be replayed to connections that come back",
+      description: "memory for notifications that can be replayed to connections that come back",
       public: true,
     }),
     journal_sync: setting(v.picklist(["normal", "full"], "must be normal or full"), "normal", {

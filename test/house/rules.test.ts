@@ -21,7 +21,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   authorize: ["model", "settings", "observe", "clock", "limits"],
   connections: ["model", "settings", "observe", "clock", "limits", "journal", "authorize"],
   delivery: ["model", "clock", "journal", "authorize", "connections"],
-  revocations: ["model", "observe", "clock", "journal", "authorize", "delivery"],
+  revocations: ["model", "settings", "observe", "clock", "limits", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize", "connections"],
   gauges: ["observe", "journal", "authorize", "connections", "revocations"],
   http: [

@@ -39,6 +39,6 @@ test("nothing sleeps but what asks again and again, and what is at random on pur
 });
 
 test("the environment is read in few places", async () => {
-  const allowed = ["scale", "random", "keycloak", "chromium"].map((name) => `test/support/${name}.ts`);
+  const allowed = ["scale", "random", "keycloak", "parts"].map((name) => `test/support/${name}.ts`);
   expect(await linesWith(/process\.env|Bun\.env/, ...allowed)).toEqual([]);
 });

@@ -1,19 +1,12 @@
-import { afterEach, describe, test } from "bun:test";
-import { chromium, type Browser, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
+import { describeWith } from "./parts.ts";
 
 const executablePath = Bun.which("chromium");
 
-/** A group of tests that need a real browser, Debian's. Skipped where there is none, but not in CI. */
+/** A group of tests that need a real browser, Debian's. */
 export function describeChromium(name: string, tests: () => void): void {
-  const isMissing = executablePath === null;
-  if (isMissing && process.env["CI"] === "true") {
-    test(`${name}: there is a Chromium to test with`, () => {
-      throw new Error("chromium is not on the PATH: `apt-get install chromium`");
-    });
-    return;
-  }
-  if (isMissing) process.stderr.write(`skipped, ${name}: chromium is not on the PATH (apt-get install chromium)\n`);
-  describe.skipIf(isMissing)(name, tests);
+  const missing = executablePath === null ? "chromium is not on the PATH (apt-get install chromium)" : undefined;
+  describeWith({ missing }, name, tests);
 }
 
 const browsers = new Set<Browser>();
@@ -24,6 +17,8 @@ const servers = new Set<Bun.Server<undefined>>();
  * talks to anybody but the page. Closed after the test by itself.
  */
 export async function openPage(html: string): Promise<Page> {
+  // Not with all test files: it takes a while to load.
+  const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
     ...(executablePath !== null && { executablePath }),
     args: [
@@ -48,9 +43,9 @@ export async function openPage(html: string): Promise<Page> {
   return page;
 }
 
-afterEach(async () => {
+export async function closeBrowsers(): Promise<void> {
   await Promise.all([...browsers].map((browser) => browser.close()));
   browsers.clear();
   await Promise.all([...servers].map((server) => server.stop(true)));
   servers.clear();
-});
+}

@@ -4,11 +4,13 @@
  */
 import { afterAll, afterEach } from "bun:test";
 import { killChildren } from "./children.ts";
+import { closeBrowsers } from "./chromium.ts";
 import { closePages } from "./client.ts";
 import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
 import { closeFrames } from "./frames.ts";
 import { stopKeycloak } from "./keycloak.ts";
+import { closeLosingProxies } from "./losing-proxy.ts";
 import { closeProxies } from "./proxy.ts";
 import { closeRaws } from "./raw.ts";
 import { stopServices } from "./service.ts";
@@ -18,8 +20,10 @@ afterEach(closeRaws);
 afterEach(closeFrames);
 afterEach(killChildren);
 afterEach(closePages);
+afterEach(closeBrowsers);
 afterEach(unmount);
 afterEach(closeProxies);
+afterEach(closeLosingProxies);
 afterEach(stopServices);
 
 afterAll(stopKeycloak);

@@ -1,14 +1,15 @@
-import { describe } from "bun:test";
 import { globSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { describeWith } from "./parts.ts";
 
 /** Debian's package `libfaketime`: it puts itself between a program and the clocks of the machine. */
 const [library] = globSync("/usr/lib/*/faketime/libfaketimeMT.so.1");
 
-/** A group of tests that set the clock of an executable. Skipped where libfaketime is not installed. */
+/** A group of tests that set the clock of an executable. */
 export function describeFaketime(name: string, tests: () => void): void {
-  if (library === undefined) process.stderr.write(`skipped, ${name}: the package libfaketime is not installed\n`);
-  describe.skipIf(library === undefined)(name, tests);
+  const missing =
+    library === undefined ? "the package libfaketime is not installed (apt-get install libfaketime)" : undefined;
+  describeWith({ missing }, name, tests);
 }
 
 /**

@@ -1,4 +1,3 @@
-import { afterEach } from "bun:test";
 import { connect, createServer, type Socket } from "node:net";
 
 /** A network that loses an answer on its way: the service has sent it, and the client has nothing of it. */
@@ -106,7 +105,7 @@ export async function losingProxy(to: string): Promise<LosingProxy> {
   };
 }
 
-afterEach(() => {
+export function closeLosingProxies(): void {
   for (const close of open) close();
   open.clear();
-});
+}
