@@ -34,7 +34,8 @@ test("only `folder` makes temporary folders", async () => {
 
 test("nothing sleeps but what asks again and again, and what is at random on purpose", async () => {
   const polls = ["test/support/raw.ts", "test/flood.test.ts"];
-  expect(await linesWith(/\bsleep\(|setTimeout\(resolve/, ...polls, "test/chaos.test.ts")).toEqual([]);
+  const chaos = ["backends", "faults", "network", "pages"].map((name) => `test/chaos/${name}.ts`);
+  expect(await linesWith(/\bsleep\(|setTimeout\(resolve/, ...polls, ...chaos)).toEqual([]);
 });
 
 test("the environment is read in few places", async () => {

@@ -43,7 +43,7 @@ export interface Started {
   said(pattern: RegExp): Promise<string>;
   /** Resolves with the next line to come. */
   next(): Promise<string>;
-  kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL" | "SIGHUP"): void;
+  kill(signal: "SIGTERM" | "SIGINT" | "SIGKILL" | "SIGHUP" | "SIGSTOP" | "SIGCONT"): void;
   readonly exited: Promise<number>;
 }
 

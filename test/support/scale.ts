@@ -2,6 +2,8 @@
 export const scale = {
   /** How often the server is killed in the middle of its work. */
   chaosKills: from("CHAOS_KILLS", 5),
+  /** How long everything happens at once. */
+  chaosSeconds: from("CHAOS_SECONDS", 30),
   /** The rounds of each fuzzer, each with a seed of its own. */
   fuzzRounds: from("FUZZ_ROUNDS", 1),
   /** The idle connections of a flood. */
