@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { cursorAt, partsOf, type Cursor } from "../model/cursor.ts";
-import type { Draft, Outcome } from "../model/entry.ts";
+import type { Draft, Outcome, Place } from "../model/entry.ts";
 import { KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Settings } from "../settings/schema.ts";
@@ -10,6 +10,14 @@ export type MemoSettings = Pick<Settings, "idempotency_hours" | "max_idempotency
 
 export function memoLife_ms({ idempotency_hours }: MemoSettings): number {
   return idempotency_hours * 60 * 60 * 1000;
+}
+
+/** When a memo was made, or is asked for. */
+export type MemoTime = Pick<Place, "time_ms" | "uptime_ms">;
+
+/** By both clocks: one that is days ahead for moments must not let a repeat be sent again. */
+export function isTooOld(made: MemoTime, at: MemoTime, life_ms: number): boolean {
+  return made.time_ms < at.time_ms - life_ms && made.uptime_ms < at.uptime_ms - life_ms;
 }
 
 /** A memo as it is remembered. The outcomes of its drafts are one short text. */

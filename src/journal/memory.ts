@@ -4,7 +4,17 @@ import type { Entry } from "../model/entry.ts";
 import { Problem } from "../model/problem.ts";
 import { randomEpoch } from "./epoch.ts";
 import type { Appended, Follower, Journal, Repeated } from "./journal.ts";
-import { memoLife_ms, nameOf, packOutcomes, repeat, sizeOf, type MemoSettings, type StoredMemo } from "./memo.ts";
+import {
+  isTooOld,
+  memoLife_ms,
+  nameOf,
+  packOutcomes,
+  repeat,
+  sizeOf,
+  type MemoSettings,
+  type MemoTime,
+  type StoredMemo,
+} from "./memo.ts";
 import { handOver, reserveAll, type Pending } from "./pending.ts";
 
 /**
@@ -20,7 +30,7 @@ export function createMemoryJournal(
   const life_ms = memoLife_ms(settings);
   const epoch = randomEpoch();
   /** In order: the oldest first. */
-  const memos = new Map<string, StoredMemo & { readonly time_ms: number }>();
+  const memos = new Map<string, StoredMemo & MemoTime>();
   let memo_bytes = 0;
   let sequence = 0;
   let lastTime_ms = 0;
@@ -28,6 +38,8 @@ export function createMemoryJournal(
   /** What the follower appends itself waits for its turn. */
   const queue: Pending[] = [];
   let isTaking = false;
+
+  const at = (): MemoTime => ({ time_ms: now(), uptime_ms: uptime_ms() });
 
   function takeAll(): void {
     if (isTaking) return;
@@ -58,7 +70,13 @@ export function createMemoryJournal(
     if (memo !== undefined && counted !== undefined) {
       const { fingerprint } = memo;
       const cursor = entries[0]?.cursor ?? cursorAt(epoch, sequence);
-      remember(nameOf(memo), { fingerprint, cursor, outcomes: packOutcomes(drafts, counted), time_ms: lastTime_ms });
+      remember(nameOf(memo), {
+        fingerprint,
+        cursor,
+        outcomes: packOutcomes(drafts, counted),
+        time_ms: lastTime_ms,
+        uptime_ms: uptime_ms(),
+      });
     }
     handOver({ entries, counted }, pending, follower);
     giveBack();
@@ -66,10 +84,10 @@ export function createMemoryJournal(
 
   function find(name: string): StoredMemo | undefined {
     const memo = memos.get(name);
-    return memo !== undefined && memo.time_ms >= now() - life_ms ? memo : undefined;
+    return memo === undefined || isTooOld(memo, at(), life_ms) ? undefined : memo;
   }
 
-  function remember(name: string, memo: StoredMemo & { readonly time_ms: number }): void {
+  function remember(name: string, memo: StoredMemo & MemoTime): void {
     forget(name);
     memos.set(name, memo);
     memo_bytes += sizeOf(name, memo);
@@ -84,9 +102,8 @@ export function createMemoryJournal(
   }
 
   function trim(): void {
-    const oldest_ms = now() - life_ms;
-    for (const [name, { time_ms }] of memos) {
-      if (time_ms >= oldest_ms && memo_bytes <= settings.max_idempotency_bytes) break;
+    for (const [name, memo] of memos) {
+      if (!isTooOld(memo, at(), life_ms) && memo_bytes <= settings.max_idempotency_bytes) break;
       forget(name);
     }
   }

@@ -3,15 +3,15 @@ import * as v from "valibot";
 import { Cursor } from "../model/cursor.ts";
 import type { MemoTotals } from "./journal.ts";
 import { blockOf, createMemoIndex, perBlock, placeOf, tagOf } from "./memo-index.ts";
-import { memoLife_ms, sizeOf, type MemoSettings, type StoredMemo } from "./memo.ts";
+import { isTooOld, memoLife_ms, sizeOf, type MemoSettings, type MemoTime, type StoredMemo } from "./memo.ts";
 
 /** The table `memos`. Everything but `totals` is called in a transaction. */
 export interface Memos {
   /** What is remembered under a name. Does not read anything for one that is not known. */
-  find(name: string, now_ms: number): StoredMemo | undefined;
-  add(name: string, memo: StoredMemo, time_ms: number): void;
+  find(name: string, at: MemoTime): StoredMemo | undefined;
+  add(name: string, memo: StoredMemo, at: MemoTime): void;
   /** Forgets those that are too old or too many, the oldest first, and no more of them than this. */
-  forget(atMost: number, now_ms: number): void;
+  forget(atMost: number, at: MemoTime): void;
   /** Before a transaction: where it stands. `reset` takes it back there, if the transaction has failed. */
   mark(): Mark;
   reset(mark: Mark): void;
@@ -29,9 +29,8 @@ interface Mark {
   readonly oldest: Oldest | undefined;
 }
 
-interface Oldest {
+interface Oldest extends MemoTime {
   readonly id: number;
-  readonly time_ms: number;
   /** The size of all memos that there ever were before it. */
   readonly before_bytes: number;
 }
@@ -48,12 +47,12 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
   const { max_idempotency_bytes } = settings;
   const life_ms = memoLife_ms(settings);
   const sql = {
-    insert: db.prepare("INSERT INTO memos VALUES (?, ?, ?, ?, ?, ?, ?)"),
+    insert: db.prepare("INSERT INTO memos VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
     get: db.prepare<Row, [number]>("SELECT * FROM memos WHERE id = ?"),
     insertTags: db.prepare("INSERT OR REPLACE INTO memo_tags VALUES (?, ?)"),
-    firstToKeep: db.prepare<Oldest, [number, number, number, number]>(
-      `SELECT id, time_ms, before_bytes FROM memos
-       WHERE id >= ? AND id < ? AND time_ms >= ? AND before_bytes >= ? ORDER BY id LIMIT 1`,
+    firstToKeep: db.prepare<Oldest, [number, number, number, number, number]>(
+      `SELECT id, time_ms, uptime_ms, before_bytes FROM memos
+       WHERE id >= ? AND id < ? AND (time_ms >= ? OR uptime_ms >= ?) AND before_bytes >= ? ORDER BY id LIMIT 1`,
     ),
     delete: db.prepare("DELETE FROM memos WHERE id < ?"),
     deleteTags: db.prepare("DELETE FROM memo_tags WHERE block < ?"),
@@ -62,7 +61,8 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
   let next = (newest?.id ?? 0) + 1;
   let end_bytes = newest === null ? 0 : newest.before_bytes + sizeOf(newest.name, parse(newest));
   let oldest =
-    db.query<Oldest, []>("SELECT id, time_ms, before_bytes FROM memos ORDER BY id LIMIT 1").get() ?? undefined;
+    db.query<Oldest, []>("SELECT id, time_ms, uptime_ms, before_bytes FROM memos ORDER BY id LIMIT 1").get() ??
+    undefined;
   const index = createMemoIndex();
   load();
 
@@ -103,29 +103,32 @@ export function openMemos(db: Database, settings: MemoSettings): Memos {
     sql.insertTags.run(block, new Uint8Array(tags.buffer));
   }
 
-  function find(name: string, now_ms: number): StoredMemo | undefined {
+  function find(name: string, at: MemoTime): StoredMemo | undefined {
     for (const id of index.find(tagOf(name))) {
       const row = sql.get.get(id);
-      if (row?.name === name) return row.time_ms >= now_ms - life_ms ? parse(row) : undefined;
+      if (row?.name === name) return isTooOld(row, at, life_ms) ? undefined : parse(row);
     }
     return undefined;
   }
 
-  function add(name: string, memo: StoredMemo, time_ms: number): void {
+  function add(name: string, memo: StoredMemo, { time_ms, uptime_ms }: MemoTime): void {
     const id = next++;
-    sql.insert.run(id, name, memo.fingerprint, memo.cursor, time_ms, end_bytes, memo.outcomes);
-    oldest ??= { id, time_ms, before_bytes: end_bytes };
+    sql.insert.run(id, name, memo.fingerprint, memo.cursor, time_ms, end_bytes, memo.outcomes, uptime_ms);
+    oldest ??= { id, time_ms, uptime_ms, before_bytes: end_bytes };
     end_bytes += sizeOf(name, memo);
     note(name, id);
   }
 
-  function forget(atMost: number, now_ms: number): void {
+  function forget(atMost: number, at: MemoTime): void {
     if (oldest === undefined) return;
-    const [least_ms, least_bytes] = [now_ms - life_ms, end_bytes - max_idempotency_bytes];
-    if (oldest.time_ms >= least_ms && oldest.before_bytes >= least_bytes) return;
+    const least_bytes = end_bytes - max_idempotency_bytes;
+    if (!isTooOld(oldest, at, life_ms) && oldest.before_bytes >= least_bytes) return;
     const from = oldest.id;
     const end = Math.min(from + atMost, next);
-    oldest = sql.firstToKeep.get(from, end, least_ms, least_bytes) ?? sql.get.get(end) ?? undefined;
+    oldest =
+      sql.firstToKeep.get(from, end, at.time_ms - life_ms, at.uptime_ms - life_ms, least_bytes) ??
+      sql.get.get(end) ??
+      undefined;
     const left = oldest?.id ?? next;
     sql.delete.run(left);
     if (blockOf(left) !== blockOf(from)) sql.deleteTags.run(blockOf(left));

@@ -49,12 +49,14 @@ const migrations = [
      cursor TEXT NOT NULL,           -- of its first entry
      time_ms INTEGER NOT NULL,
      before_bytes INTEGER NOT NULL,  -- the size of all that there ever were before it
-     outcomes TEXT NOT NULL
+     outcomes TEXT NOT NULL,
+     uptime_ms INTEGER NOT NULL      -- service time
    ) STRICT;
    CREATE TABLE memo_tags (block INTEGER PRIMARY KEY, tags BLOB NOT NULL) STRICT;
    INSERT INTO memos
      SELECT id, name, fingerprint, cursor, time_ms,
-       coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0), outcomes
+       coalesce(sum(size) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0), outcomes,
+       -1000000000000000               -- from before service time: only the wall clock says how old it is
      FROM (
        SELECT *, 48 + length(name) + length(fingerprint) + length(cursor) + length(outcomes) AS size FROM (
          SELECT row_number() OVER (ORDER BY time_ms, scope, key) AS id, scope || char(10) || key AS name,

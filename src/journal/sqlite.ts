@@ -5,7 +5,7 @@ import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Appended, Follower, Journal, Repeated } from "./journal.ts";
-import { nameOf, packOutcomes, repeat, type MemoSettings } from "./memo.ts";
+import { nameOf, packOutcomes, repeat, type MemoSettings, type MemoTime } from "./memo.ts";
 import { handOver, reserveAll, type Pending, type Taken } from "./pending.ts";
 import { createSqliteClock } from "./sqlite-clock.ts";
 import { openEntries, type Entries } from "./sqlite-entries.ts";
@@ -57,6 +57,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
   let later: (() => void)[] = [];
   let atEndOfTurn: ReturnType<typeof setImmediate> | undefined;
   let delayed: Timer | undefined;
+  const at = (): MemoTime => ({ time_ms: now(), uptime_ms: clock.uptime_ms() });
   const probing = setInterval(() => health.probe(entries.probe), probe_ms);
 
   function begin(): { history: ReturnType<typeof beginEpoch>; entries: Entries; memos: Memos } {
@@ -127,7 +128,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     reserved: (() => void)[],
   ): Taken | (() => void) {
     if (follower === undefined) throw new Error("a journal is followed before it is appended to");
-    const stored = memo === undefined ? undefined : memos.find(nameOf(memo), now());
+    const stored = memo === undefined ? undefined : memos.find(nameOf(memo), at());
     let counted: Outcome[] | undefined;
     try {
       if (stored !== undefined && memo !== undefined) {
@@ -150,8 +151,12 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     for (const entry of taken) entries.insert(entry);
     if (memo !== undefined && counted !== undefined) {
       const outcomes = packOutcomes(drafts, counted);
-      memos.add(nameOf(memo), { fingerprint: memo.fingerprint, cursor: cursorAt(epoch, first), outcomes }, time_ms);
-      memos.forget(forgottenWithOne, time_ms);
+      memos.add(
+        nameOf(memo),
+        { fingerprint: memo.fingerprint, cursor: cursorAt(epoch, first), outcomes },
+        { time_ms, uptime_ms },
+      );
+      memos.forget(forgottenWithOne, { time_ms, uptime_ms });
     }
     return { entries: taken, counted };
   }
@@ -164,7 +169,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
   /** Nothing can be written. A repeat needs no more than what is there. */
   function refuse({ drafts, memo, resolve, reject }: Pending): void {
     try {
-      const stored = memo === undefined || health.isLost ? undefined : memos.find(nameOf(memo), now());
+      const stored = memo === undefined || health.isLost ? undefined : memos.find(nameOf(memo), at());
       if (stored !== undefined && memo !== undefined) resolve(repeat(stored, memo, drafts));
       else reject(unavailable("The notification could not be stored."));
     } catch (error) {
@@ -178,7 +183,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     const marked = memos.mark();
     const done = health.attempt(() => {
       if (to > trimmedTo) entries.trim(trimmedTo, to, next);
-      memos.forget(forgottenAtOnce, now());
+      memos.forget(forgottenAtOnce, at());
       entries.deleteRevocations(now() - revocations_ms, clock.uptime_ms() - revocations_ms);
       clock.tidy();
       shrink(db);
