@@ -142,7 +142,7 @@ describe("while our clock is wrong", () => {
     });
   }
 
-  test("from the start: what was issued before a restart ends, and the next login is let in", async () => {
+  test("from the start: what was issued before a restart ends, and a later login is let in", async () => {
     for (const by_ms of [-10 * minute_ms, hour_ms]) {
       const { clocks, login, remove, attempt, ask, restart } = await setUp();
       const { access, token } = await login();
@@ -153,7 +153,8 @@ describe("while our clock is wrong", () => {
       clocks.step(-by_ms);
       await restart();
       expect([await attempt(token), await ask(access)]).toEqual(["revoked", 401]);
-      clocks.pass(1000);
+      // A clock that is ahead looks like a service that was stopped for so long: what came in that time ends, too.
+      clocks.pass(Math.max(0, by_ms) + 1000);
       expect(await attempt((await login()).token)).toBe("connected");
     }
   });

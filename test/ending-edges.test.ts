@@ -60,6 +60,25 @@ test("a DELETE ends access tokens that live for long, though only an old one was
   expect(await statusOf(url, await aged(600))).toBe(401);
 });
 
+test("a DELETE after a long stop ends access tokens of that time, before any was seen", async () => {
+  const clocks = createClocks();
+  const realm = await realmOf(clocks.now);
+  const env = { AMPER_KEYCLOAK_ISSUER: realm.issuer, AMPER_JOURNAL: `sqlite:${join(folder(), "journal.db")}` };
+  const first = await start(env, { ...clocks, toml: admin });
+  await ready(first.url);
+  expect(await statusOf(first.url, await realm.mint())).toBe(200);
+  await first.stop();
+  clocks.pass(600_000);
+  const { url } = await start(env, { ...clocks, toml: admin });
+  await ready(url);
+  const unseen = await realm.mint();
+  clocks.pass(60_000);
+  expect((await end(url)).status).toBe(200);
+  expect(await statusOf(url, unseen)).toBe(401);
+  clocks.pass(1000);
+  expect(await statusOf(url, await realm.mint())).toBe(200);
+});
+
 test("a signed token whose iat is no number disturbs neither a DELETE nor the journal", async () => {
   const realm = await realmOf(Date.now);
   const env = {

@@ -43,7 +43,10 @@ interface Known {
   since_ms: number;
   /** The `iat` of the token that told the largest. */
   toldBy_ms: number | undefined;
-  /** So far the realm's clock may be beyond it: as long as tokens live. */
+  /**
+   * So far the realm's clock may be beyond it: as long as tokens live. Infinity: as far as ours says, because it went on while
+   * the service was stopped, and no token has come since.
+   */
   life_ms: number;
   /** Another token has told the same. */
   isSure: boolean;
@@ -51,7 +54,7 @@ interface Known {
 
 export function createRealmClocks(stored: Readonly<Record<string, number>>, uptime_ms: () => number): RealmClocks {
   const known = new Map<string, Known>(
-    Object.entries(stored).map(([issuer, offset]) => [issuer, begin(offset, undefined, lifespan_ms)]),
+    Object.entries(stored).map(([issuer, offset]) => [issuer, begin(offset, undefined, Infinity)]),
   );
 
   function begin(offset: number, toldBy_ms: number | undefined, life_ms: number): Known {
@@ -67,7 +70,8 @@ export function createRealmClocks(stored: Readonly<Record<string, number>>, upti
     if (beyond_ms > agreement_ms) realm.isSure = false;
     else if (beyond_ms >= -agreement_ms && issuedAt_ms !== realm.toldBy_ms) realm.isSure = true;
     if (beyond_ms > 0) realm.toldBy_ms = issuedAt_ms;
-    realm.life_ms = Math.max(realm.life_ms, life_ms);
+    // From here on it is known how far the realm's clock has gone on while nobody was here.
+    realm.life_ms = realm.life_ms === Infinity ? life_ms : Math.max(realm.life_ms, life_ms);
     if (uptime_ms() - realm.since_ms >= renewal_ms) {
       Object.assign(realm, { before: realm.current, current: offset, since_ms: uptime_ms(), isSure: false });
     } else {
