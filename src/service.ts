@@ -19,7 +19,7 @@ import { createRegistry } from "./connections/registry.ts";
 import { createSessions } from "./connections/sessions.ts";
 import { createDelivery } from "./delivery.ts";
 import { registerGauges } from "./gauges.ts";
-import { createAnswer } from "./http/answer.ts";
+import { createAnswers } from "./http/answer.ts";
 import { createCors } from "./http/cors.ts";
 import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
@@ -140,7 +140,7 @@ export async function startService(
   const logout = createLogout(settings, { realms, revoker, events: events.access, clock });
   const notify = createNotify(settings, { access, gate, journal, events: events.journal });
   const cors = createCors(settings);
-  const routes = createRoutes(settings, {
+  const table = createRoutes(settings, {
     access,
     gate,
     authorize,
@@ -154,9 +154,17 @@ export async function startService(
     metrics,
   });
   const ending = createEnding();
-  const router = createRouter(routes, { gate, cors, ending });
+  const router = createRouter({ gate, cors, ending });
   const engine = createEngineRoute(settings, { gateway, gate, sessions, members, cors, events: events.requests });
-  const answer = createAnswer(settings, { router, engine, clients, ending, cors, events: events.requests });
+  const answers = createAnswers(settings, {
+    table,
+    router,
+    engine,
+    clients,
+    ending,
+    cors,
+    events: events.requests,
+  });
   registerGauges(metrics, {
     registry,
     members,
@@ -171,7 +179,7 @@ export async function startService(
     clock,
   });
 
-  const server = listen(settings, { answer, gateway, events: { ...events.requests, ...events.connections } });
+  const server = listen(settings, { answers, gateway, events: { ...events.requests, ...events.connections } });
   fanout.attach(server);
   realms?.start();
   const tidying = setInterval(delivery.tidy, tidy_ms);

@@ -62,7 +62,8 @@ for (const [name, options] of Object.entries(transports)) {
       fanout,
       events,
     });
-    const server = listen(settings, { answer: gateway.handle, gateway, events: { ...requests, ...events } });
+    const answers = { routes: {}, fetch: gateway.handle };
+    const server = listen(settings, { answers, gateway, events: { ...requests, ...events } });
     const { socket } = page(server.url.origin, {}, options);
     expect(await next(socket, "closing")).toEqual({ code: "revoked", reconnect: false });
     if (socket.connected) await next(socket, "disconnect");

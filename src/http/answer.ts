@@ -9,14 +9,35 @@ import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
 import { problem, secure } from "./respond.ts";
-import type { Router } from "./router.ts";
+import type { Route, Router, RouteTable } from "./router.ts";
 
-export type Answer = (req: Request, server: Listener) => Promise<Response>;
+/** The way in, as `Bun.serve` takes it. */
+export interface Answers {
+  /**
+   * By path. Bun compares them with the path as it was sent, byte by byte, while `req.url` is what becomes of it when dots,
+   * backslashes and escapes are resolved: by that, whoever may call `/socket.io/` through a proxy could call `/notify`, too.
+   */
+  readonly routes: Readonly<Record<string, (req: Bun.BunRequest, server: Listener) => Promise<Response>>>;
+  /** Any other path. */
+  readonly fetch: (req: Request, server: Listener) => Promise<Response>;
+}
+
+/** Where a path leads. */
+interface Place {
+  /** For logs and metrics. */
+  readonly name: string;
+  /** Undefined: to the engine, or nowhere. */
+  readonly route?: Route;
+}
+
+const engineRoute: Place = { name: enginePath };
+const nowhere: Place = { name: "(other)" };
 
 /** The one way in: to the engine or to a route, answers what they throw, and marks every answer. */
-export function createAnswer(
+export function createAnswers(
   { max_url_bytes }: Pick<Settings, "max_url_bytes">,
   needs: {
+    readonly table: RouteTable;
     readonly router: Router;
     readonly engine: EngineRoute;
     readonly clients: Clients;
@@ -24,23 +45,22 @@ export function createAnswer(
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
   },
-): Answer {
-  const { router, engine, clients, ending, cors, events } = needs;
+): Answers {
+  const { table, router, engine, clients, ending, cors, events } = needs;
 
-  return async function answer(req, server) {
+  async function answer(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
     const started_ms = performance.now();
     const id = requestId(req.headers);
     const client = () => clients.of(req, server);
     // A hostile Host header makes an address that is none; HTTP/1.0, as balancers' checks speak it, needs no Host.
     const url = URL.parse(req.url, req.headers.has("host") ? undefined : "http://localhost");
-    const isEngine = url?.pathname === enginePath;
-    const found = router.find(url?.pathname ?? "");
-    const route = isEngine ? enginePath : found.name;
+    const isEngine = place === engineRoute;
+    const route = place.name;
     let response: Response;
     try {
       refuseAmbiguous(req);
-      const exchange: Exchange = { req, url: requireShort(url), server, client, ending, id };
-      response = await (isEngine ? engine(exchange) : router.dispatch(found, exchange));
+      const exchange: Exchange = { req, url: requireShort(url), param, server, client, ending, id };
+      response = await (isEngine ? engine(exchange) : router.dispatch(place.route, exchange));
     } catch (error) {
       if (error instanceof Problem) {
         events.refused({ route, code: error.code, requestId: id, address: client().address });
@@ -61,18 +81,30 @@ export function createAnswer(
     // RFC 6797 7.2: never over plain HTTP.
     if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
     response.headers.set("X-Request-Id", id);
-    if ((isEngine || found.route?.cors === true) && req.method !== "OPTIONS") cors.mark(req, response.headers);
+    if ((isEngine || place.route?.cors === true) && req.method !== "OPTIONS") cors.mark(req, response.headers);
     // A poll waits on purpose.
     const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;
     events.answered({ route, status: response.status, seconds });
     return response;
-  };
+  }
+
+  function routeTo(place: Place): Answers["routes"][string] {
+    const [, name] = /:(\w+)$/.exec(place.name) ?? [];
+    if (name === undefined) return (req, server) => answer(place, req, "", server);
+    return (req, server) => answer(place, req, req.params[name] ?? "", server);
+  }
 
   function requireShort(url: URL | null): URL {
     if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
     if (url.pathname.length + url.search.length <= max_url_bytes) return url;
     throw new Problem("uri_too_long", { detail: `Path and query may have ${max_url_bytes} bytes (max_url_bytes).` });
   }
+
+  const places = [engineRoute, ...Object.entries(table).map(([name, route]) => ({ name, route }))];
+  return {
+    routes: Object.fromEntries(places.map((place) => [place.name, routeTo(place)])),
+    fetch: (req, server) => answer(nowhere, req, "", server),
+  };
 }
 
 /** The caller's own id where it is one that can go into a header and a log line as it is. */

@@ -7,19 +7,19 @@ import minMap from "../../node_modules/socket.io/client-dist/socket.io.min.js.ma
 import min from "../../node_modules/socket.io/client-dist/socket.io.min.js" with { type: "file" };
 import plainMap from "../../node_modules/socket.io/client-dist/socket.io.js.map" with { type: "file" };
 import plain from "../../node_modules/socket.io/client-dist/socket.io.js" with { type: "file" };
-import { Problem } from "../model/problem.ts";
 import { sha256 } from "../model/digest.ts";
 import { respond } from "./respond.ts";
+import type { RouteTable } from "./router.ts";
 
 /** The stock client in all its builds but msgpack, which speaks another parser. Inside the binary these paths lead into it. */
-const clientFiles: ReadonlyMap<string, string> = new Map([
-  ["socket.io.js", plain],
-  ["socket.io.js.map", plainMap],
-  ["socket.io.min.js", min],
-  ["socket.io.min.js.map", minMap],
-  ["socket.io.esm.min.js", esm],
-  ["socket.io.esm.min.js.map", esmMap],
-]);
+const clientFiles = {
+  "socket.io.js": plain,
+  "socket.io.js.map": plainMap,
+  "socket.io.min.js": min,
+  "socket.io.min.js.map": minMap,
+  "socket.io.esm.min.js": esm,
+  "socket.io.esm.min.js.map": esmMap,
+} as const;
 
 type Encoding = "br" | "gzip" | "identity";
 
@@ -33,10 +33,17 @@ const compress = {
 /** Compressed at the first request for it, then kept: six files in three encodings, however often they are asked for. */
 const prepared = new Map<string, Promise<{ body: Uint8Array<ArrayBuffer>; etag: string }>>();
 
-/** Throws `not_found`. */
-export async function serveClientFile(name: string, headers: Headers): Promise<Response> {
-  const path = clientFiles.get(name);
-  if (path === undefined) throw new Problem("not_found");
+/** Each file has a route of its own. */
+export function clientFileRoutes(): RouteTable {
+  return Object.fromEntries(
+    Object.entries(clientFiles).map(([name, path]) => [
+      `/socket.io/${name}`,
+      { cors: true, GET: ({ req }) => serve(name, path, req.headers) },
+    ]),
+  );
+}
+
+async function serve(name: string, path: string, headers: Headers): Promise<Response> {
   const encoding = encodingFor(headers);
   const key = `${name} ${encoding}`;
   let file = prepared.get(key);

@@ -10,7 +10,7 @@ import type { Revoker } from "../revocations/revoke.ts";
 import type { ApiKey } from "../settings/credentials.ts";
 import { headerKey } from "./credentials.ts";
 import { json } from "./respond.ts";
-import type { Route } from "./router.ts";
+import type { RouteTable } from "./router.ts";
 
 export interface ConnectionNeeds {
   readonly access: Access;
@@ -19,20 +19,20 @@ export interface ConnectionNeeds {
 }
 
 /** Who is connected, within the channels of the asking key; and how an operator ends a user. */
-export function connectionRoutes({ access, registry, revoker }: ConnectionNeeds): Record<string, Route> {
+export function connectionRoutes({ access, registry, revoker }: ConnectionNeeds): RouteTable {
   const keyOf = ({ headers }: Request): ApiKey => requireApiKey(access.apiKeys, headerKey(headers));
 
   return {
     "/connections": { authenticates: true, GET: ({ req }) => json(200, totals(registry, keyOf(req).channels)) },
-    "/connections/*": {
+    "/connections/:keycloakID": {
       authenticates: true,
-      GET({ req }, segment) {
+      GET({ req, param }) {
         const { channels } = keyOf(req);
-        return json(200, presence(registry, userIn(segment), channels));
+        return json(200, presence(registry, userOf(param), channels));
       },
-      async DELETE({ req, id }, segment) {
+      async DELETE({ req, param, id }) {
         const { name } = requireAdmin(keyOf(req));
-        return json(200, await revoker.disconnect(userIn(segment), { key: name, requestId: id }));
+        return json(200, await revoker.disconnect(userOf(param), { key: name, requestId: id }));
       },
     },
   };
@@ -44,16 +44,8 @@ function requireAdmin(key: ApiKey): ApiKey {
   throw new Problem("channel_forbidden", { detail: "This key is limited to channels, and it would end all of them." });
 }
 
-function userIn(segment: string): KeycloakId {
-  const result = v.safeParse(KeycloakId, decode(segment));
+function userOf(param: string): KeycloakId {
+  const result = v.safeParse(KeycloakId, param);
   if (result.success) return result.output;
   throw new Problem("invalid_request", { errors: [{ path: "keycloakID", message: result.issues[0].message }] });
-}
-
-function decode(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return "";
-  }
 }

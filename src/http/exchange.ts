@@ -9,6 +9,8 @@ export type Listener = Bun.Server<SocketData>;
 export interface Exchange {
   readonly req: Request;
   readonly url: URL;
+  /** What stands in the path for the `:name` of its route, decoded, with U+FFFD for what is no UTF-8; empty if it has none. */
+  readonly param: string;
   readonly server: Listener;
   readonly client: () => Client;
   readonly ending: Ending;

@@ -3,7 +3,7 @@ import type { Gateway, SocketData } from "../connections/gateway.ts";
 import type { ClientLimits } from "../connections/packets.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
-import type { Answer } from "./answer.ts";
+import type { Answers } from "./answer.ts";
 import { limitControlFrames } from "./control-frames.ts";
 import type { Listener } from "./exchange.ts";
 import { problem } from "./respond.ts";
@@ -36,13 +36,13 @@ const backlogReserve_bytes = 32 * 16_384;
 export function listen(
   settings: ListenSettings,
   needs: {
-    readonly answer: Answer;
+    readonly answers: Answers;
     readonly gateway: Pick<Gateway, "websocket">;
     readonly events: Pick<Events["requests"], "crashed"> & Pick<Events["connections"], "sentTooMuch">;
   },
 ): Listener {
   const { host, port, tls_cert, tls_key, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
-  const { answer, gateway, events } = needs;
+  const { answers, gateway, events } = needs;
   /** A websocket from which nothing came for so long is cut. */
   const silence_ms = ping_interval_ms + ping_timeout_ms;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
@@ -56,7 +56,7 @@ export function listen(
     idleTimeout: idle_seconds,
     // Never met: bodies are measured where they are read, so that the answer is one of ours and not Bun's bare 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    fetch: answer,
+    ...answers,
     error(error) {
       events.crashed(error);
       return problem(error);

@@ -5,8 +5,7 @@ import { draining, type Ending } from "./ending.ts";
 import type { Exchange } from "./exchange.ts";
 import { respond } from "./respond.ts";
 
-/** `rest`: what stands in place of the `*` of a route. */
-export type Handler = (exchange: Exchange, rest: string) => Response | Promise<Response>;
+export type Handler = (exchange: Exchange) => Response | Promise<Response>;
 
 export interface Route {
   readonly GET?: Handler;
@@ -18,44 +17,29 @@ export interface Route {
   readonly cors?: boolean;
 }
 
-/** Where a path leads. */
-export interface Found {
-  /** For logs and metrics. */
-  readonly name: string;
-  readonly route: Route | undefined;
-  readonly rest: string;
-}
+/** By path, as `Bun.serve` writes them: the last segment may be a `:name`, which stands for any one segment. */
+export type RouteTable = Readonly<Record<string, Route>>;
 
 export interface Router {
-  find(path: string): Found;
-  dispatch(found: Found, exchange: Exchange): Promise<Response>;
+  /** @param route undefined: the path leads nowhere. */
+  dispatch(route: Route | undefined, exchange: Exchange): Promise<Response>;
   /** Refuses what comes, or is still coming, from now on, and resolves when no request is under way. */
   end(): Promise<void>;
 }
 
-/** @param table by path; one that ends in `*` takes one more segment, whatever it is. */
-export function createRouter(
-  table: Readonly<Record<string, Route>>,
-  {
-    gate,
-    cors,
-    ending,
-  }: { readonly gate: Pick<Gate, "attempt" | "failed">; readonly cors: Cors; readonly ending: Ending },
-): Router {
-  const routes = new Map(Object.entries(table));
+export function createRouter({
+  gate,
+  cors,
+  ending,
+}: {
+  readonly gate: Pick<Gate, "attempt" | "failed">;
+  readonly cors: Cors;
+  readonly ending: Ending;
+}): Router {
   const underWay = new Set<Promise<Response>>();
 
-  function find(path: string): Found {
-    const exact = path.endsWith("*") ? undefined : routes.get(path);
-    if (exact !== undefined) return { name: path, route: exact, rest: "" };
-    const slash = path.lastIndexOf("/") + 1;
-    const name = `${path.slice(0, slash)}*`;
-    const route = slash < path.length ? routes.get(name) : undefined;
-    return route === undefined ? { name: "(other)", route, rest: "" } : { name, route, rest: path.slice(slash) };
-  }
-
-  async function dispatch(found: Found, exchange: Exchange): Promise<Response> {
-    const response = handle(found, exchange);
+  async function dispatch(route: Route | undefined, exchange: Exchange): Promise<Response> {
+    const response = handle(route, exchange);
     underWay.add(response);
     try {
       return await response;
@@ -64,7 +48,7 @@ export function createRouter(
     }
   }
 
-  async function handle({ route, rest }: Found, exchange: Exchange): Promise<Response> {
+  async function handle(route: Route | undefined, exchange: Exchange): Promise<Response> {
     if (route === undefined) throw new Problem("not_found");
     // Bun goes on reading from connections that are open, and a client that always has a request under way on one of them
     // would keep a process that is to end, and its journal, for ever.
@@ -78,13 +62,13 @@ export function createRouter(
     if (handler === undefined) {
       throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
     }
-    return route.authenticates === true ? guarded(handler, exchange, rest) : handler(exchange, rest);
+    return route.authenticates === true ? guarded(handler, exchange) : handler(exchange);
   }
 
-  async function guarded(handler: Handler, exchange: Exchange, rest: string): Promise<Response> {
+  async function guarded(handler: Handler, exchange: Exchange): Promise<Response> {
     gate.attempt(exchange.client);
     try {
-      return await handler(exchange, rest);
+      return await handler(exchange);
     } catch (error) {
       if (error instanceof Guess) gate.failed(exchange.client());
       throw error;
@@ -96,7 +80,7 @@ export function createRouter(
     await Promise.allSettled(underWay);
   }
 
-  return { find, dispatch, end };
+  return { dispatch, end };
 }
 
 function handlerFor(route: Route, method: string): Handler | undefined {

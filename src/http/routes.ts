@@ -6,14 +6,14 @@ import type { Metrics } from "../observe/metrics.ts";
 import type { Logout } from "../revocations/logout.ts";
 import type { Settings } from "../settings/schema.ts";
 import { readForm, readJson } from "./body.ts";
-import { serveClientFile } from "./client-files.ts";
+import { clientFileRoutes } from "./client-files.ts";
 import { connectionRoutes, type ConnectionNeeds } from "./connections.ts";
 import { bearer, headerKey } from "./credentials.ts";
 import type { Exchange } from "./exchange.ts";
 import { metricsRoute, type MetricsSettings } from "./metrics.ts";
 import { readiness, type ReadinessNeeds } from "./readiness.ts";
 import { json, respond } from "./respond.ts";
-import type { Route } from "./router.ts";
+import type { RouteTable } from "./router.ts";
 
 export type RouteSettings = MetricsSettings & Pick<Settings, "max_body_bytes">;
 
@@ -27,7 +27,7 @@ export interface RouteNeeds extends ConnectionNeeds, ReadinessNeeds {
 }
 
 /** The whole route table. */
-export function createRoutes(settings: RouteSettings, needs: RouteNeeds): Record<string, Route> {
+export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteTable {
   const { gate, authorize, notify, logout } = needs;
   const { max_body_bytes } = settings;
 
@@ -41,7 +41,7 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): Record
       },
     },
     "/notify": { authenticates: true, POST: postNotify },
-    "/socket.io/*": { cors: true, GET: ({ req }, name) => serveClientFile(name, req.headers) },
+    ...clientFileRoutes(),
     ...connectionRoutes(needs),
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, readiness(needs)) },
