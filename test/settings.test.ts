@@ -673,6 +673,10 @@ describe("warnings", () => {
     expect(warningsOf({ file: '[ws_tokens.front]\ntoken = "short"' })).toEqual([
       "ws_tokens.front in amper.toml is shorter than 16 characters and could be guessed",
     ]);
+    expect(warningsOf({ env: { AMPER_METRICS_TOKEN: "0123456789abcde" } })).toEqual([
+      "AMPER_METRICS_TOKEN is shorter than 16 characters and could be guessed",
+    ]);
+    expect(warningsOf({ env: { AMPER_METRICS_TOKEN: "0123456789abcdef" } })).toEqual([]);
   });
 
   test("an issuer without TLS, unless it is on this machine", () => {

@@ -50,8 +50,13 @@ export const Secret = v.pipe(
 export function doubtAbout(secret: string): string | undefined {
   const key = secret.trim();
   if (isDigest(key)) return undefined;
-  if (key.length < 16) return "is shorter than 16 characters and could be guessed";
-  return looksLikeKey(key) && !hasGoodChecksum(key) ? "has a wrong checksum: is it mistyped?" : undefined;
+  const doubt = looksLikeKey(key) && !hasGoodChecksum(key) ? "has a wrong checksum: is it mistyped?" : undefined;
+  return doubtAboutLength(key) ?? doubt;
+}
+
+/** Strangers may try as many secrets as the network carries: only its length protects one. */
+export function doubtAboutLength(secret: string): string | undefined {
+  return secret.length < 16 ? "is shorter than 16 characters and could be guessed" : undefined;
 }
 
 function isDigest(secret: string): boolean {

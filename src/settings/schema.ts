@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
+import { doubtAboutLength } from "./key-format.ts";
 import { limits } from "./limits.ts";
 import { doubtsAboutRoles } from "./roles.ts";
 import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
@@ -120,6 +121,10 @@ export const Settings = v.pipe(
     }),
     metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
       description: "token that may read /metrics; none: readable from this machine only",
+      doubts(given) {
+        const doubt = doubtAboutLength(given);
+        return doubt === undefined ? [] : [{ place: [], doubt }];
+      },
     }),
     metrics_open: setting(flag, false, {
       description: "let everybody read /metrics, without a token",
