@@ -101,8 +101,8 @@ test(`${connections} idle connections and guessed keys: ${what}`, async () => {
   expect(countOf(counts, /refused$/)).toBe(0);
   expect(countOf(counts, /^(authorize|notify|connect) /)).toBeGreaterThan(connections / 20);
   expect(countOf(counts, /^(authorize|notify|connect) (2|5)/)).toBe(0);
-  // Who goes on guessing has to wait.
-  for (const kind of ["authorize", "notify", "connect"]) expect(counts[`${kind} 429`]).toBeGreaterThan(0);
+  // Who goes on guessing has to wait; a page with a bad token is refused for good.
+  for (const kind of ["authorize 429", "notify 429", "connect token_invalid"]) expect(counts[kind]).toBeGreaterThan(0);
   if (isFull) expect(countOf(counts, /^(websocket|session) closed$/)).toBeGreaterThan(0);
 
   await notify(url, { msg: "still there", keycloak: "witness" });

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Client } from "../limits/address.ts";
 import type { Gate } from "../limits/gate.ts";
 import { KeycloakId, SessionId, type Channels } from "../model/names.ts";
 import { Guess, Problem } from "../model/problem.ts";
@@ -23,8 +24,15 @@ export interface Authorization {
   readonly channels: Channels;
 }
 
-/** @param secret the bearer token of the request. */
-export type Authorize = (secret: string | undefined, query: URLSearchParams) => Promise<Authorization>;
+export interface AuthorizeRequest {
+  /** Its bearer token. */
+  readonly secret: string | undefined;
+  readonly query: URLSearchParams;
+  readonly client: Pick<Client, "key">;
+}
+
+/** Judges the token first: a refusal that costs nothing takes nothing from the rate of its address, which others share. */
+export type Authorize = (request: AuthorizeRequest) => Promise<Authorization>;
 
 const details = {
   missing: "Send the header `Authorization: Bearer TOKEN`.",
@@ -45,22 +53,28 @@ export function createAuthorize(needs: {
   readonly tokens: Tokens;
   readonly revocations: Revocations;
   readonly realms: Realms | undefined;
-  readonly gate: Gate;
+  readonly gate: Pick<Gate, "authorize" | "signature" | "frontService">;
   readonly events: Pick<Events["access"], "authorized">;
 }): Authorize {
   const { access, tokens, revocations, realms, gate, events } = needs;
 
-  return async function authorize(secret, query) {
+  return async function authorize({ secret, query, client }) {
     if (secret === undefined) throw new Problem("token_invalid", { detail: details.missing });
     const wsToken = access.wsTokens.find(secret);
     if (typeof wsToken === "object") {
+      gate.authorize(client);
       gate.frontService(wsToken);
       return forFrontService(wsToken, boundTo(query));
     }
     // Ours, and so no guess.
     if (tokens.verify(secret) !== "forged") throw new Problem("token_invalid", { detail: details.websocket });
     // Anything that is not three dotted parts was meant to be a WS token.
-    if (realms !== undefined && secret.split(".").length === 3) return forUser(await verified(realms, secret));
+    if (realms !== undefined && secret.split(".").length === 3) {
+      gate.signature(client);
+      const accessToken = await verified(realms, secret);
+      gate.authorize(client);
+      return forUser(accessToken);
+    }
     if (wsToken === "expired") throw new Problem("token_invalid", { detail: details.unknown });
     throw new Guess("token_invalid", { detail: details.unknown });
   };

@@ -11,8 +11,6 @@ export interface Route {
   readonly GET?: Handler;
   readonly POST?: Handler;
   readonly DELETE?: Handler;
-  /** It judges a key or a token: an address that brings too many bad ones has to wait. */
-  readonly authenticates?: boolean;
   /** Pages of other origins may call it, and read the answer. */
   readonly cors?: boolean;
 }
@@ -32,7 +30,7 @@ export function createRouter({
   cors,
   ending,
 }: {
-  readonly gate: Pick<Gate, "attempt" | "failed">;
+  readonly gate: Pick<Gate, "failed">;
   readonly cors: Cors;
   readonly ending: Ending;
 }): Router {
@@ -62,16 +60,10 @@ export function createRouter({
     if (handler === undefined) {
       throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
     }
-    return route.authenticates === true ? guarded(handler, exchange) : handler(exchange);
-  }
-
-  async function guarded(handler: Handler, exchange: Exchange): Promise<Response> {
-    gate.attempt(exchange.client);
     try {
       return await handler(exchange);
     } catch (error) {
-      if (error instanceof Guess) gate.failed(exchange.client());
-      throw error;
+      throw error instanceof Guess ? (gate.failed(exchange.client()) ?? error) : error;
     }
   }
 

@@ -34,19 +34,15 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
   return {
     "/authorize": {
       cors: true,
-      authenticates: true,
-      async GET({ req, url, client }) {
-        gate.authorize(client());
-        return json(200, await authorize(bearer(req.headers), url.searchParams));
-      },
+      GET: async ({ req, url, client }) =>
+        json(200, await authorize({ secret: bearer(req.headers), query: url.searchParams, client: client() })),
     },
-    "/notify": { authenticates: true, POST: postNotify },
+    "/notify": { POST: postNotify },
     ...clientFileRoutes(),
     ...connectionRoutes(needs),
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, readiness(needs)) },
-    "/metrics": { authenticates: true, GET: metricsRoute(settings, needs.metrics) },
-    // Not made to wait for what others at its address have failed at: Keycloak sends a logout once.
+    "/metrics": { GET: metricsRoute(settings, needs.metrics) },
     "/backchannel-logout": {
       async POST(exchange) {
         const { client, id } = exchange;

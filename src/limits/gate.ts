@@ -20,12 +20,17 @@ type Limited = Pick<Client, "key">;
 
 /** Who has to wait. Every check here throws `rate_limited`, or returns. */
 export interface Gate {
-  /** Refuses addresses with too many recent failures, even if this credential is valid: its answer would help who is guessing. */
-  attempt(client: () => Limited): void;
-  /** A credential was bad. */
-  failed(client: Limited): void;
+  /**
+   * Counts a credential that was judged and is bad. Returns the problem `rate_limited` if its address has brought too many
+   * of them. Valid credentials are never refused for it: many people share an address, and any of them, or any web page that
+   * one of them visits, could lock out the others.
+   */
+  failed(client: Limited): Problem | undefined;
+  /** A signature is about to be verified, the only check of a credential that costs something. */
+  signature(client: Limited): void;
+  /** A call of `/authorize` with a valid credential. */
   authorize(client: Limited): void;
-  /** A new connection, whose CONNECT will bring a credential: judged as an attempt, too. Throws `draining` once the gate is closed. */
+  /** A new connection. Throws `draining` once the gate is closed. */
   handshake(client: Limited): void;
   logout(client: Limited): void;
   notify(apiKey: Holder): void;
@@ -61,6 +66,8 @@ export function createGate(
   const perMinute = settings.auth_failures_per_minute;
   const failures = limit(perMinute / 60, perMinute, mostAddresses);
   const authorizations = limit(authorize_rate_per_second, authorize_burst, mostAddresses);
+  // Apart from the calls that are valid: forged tokens must not use up the rate of those that need no signature.
+  const signatures = limit(authorize_rate_per_second, authorize_burst, mostAddresses);
   const handshakes = limit(handshake_rate_per_second, handshake_burst, mostAddresses);
   // Not that of /authorize, although it is as large: pages behind Keycloak's own proxy must not use it up.
   const logouts = limit(authorize_rate_per_second, authorize_burst, mostAddresses);
@@ -70,10 +77,13 @@ export function createGate(
   const own = new Map<string, RateLimit>();
 
   function makeWait(wait_seconds: number, name: LimitName, what: string): void {
-    if (wait_seconds === 0) return;
+    if (wait_seconds > 0) throw refusal(wait_seconds, name, `Too many ${what}: try again`);
+  }
+
+  function refusal(wait_seconds: number, name: LimitName, advice: string): Problem {
     events.limited(name);
-    const detail = `Too many ${what}: try again in ${wait_seconds} s (${name}).`;
-    throw new Problem("rate_limited", { detail, headers: { "Retry-After": String(wait_seconds) } });
+    const detail = `${advice} in ${wait_seconds} s (${name}).`;
+    return new Problem("rate_limited", { detail, headers: { "Retry-After": String(wait_seconds) } });
   }
 
   function takeOwn(kind: string, { name, rate_per_second, burst = 1 }: Holder): number | undefined {
@@ -84,18 +94,15 @@ export function createGate(
     return ownLimit.take(`${kind} ${name}`);
   }
 
-  function attempt(client: () => Limited): void {
-    // The common case: nobody has failed, and who asks need not be known.
-    if (failures.size === 0) return;
-    const { key } = client();
-    if (key === undefined) return;
-    makeWait(failures.peek(key), "auth_failures_per_minute", "bad keys and tokens from this address");
-  }
-
   return {
-    attempt,
     failed({ key }) {
-      if (key !== undefined) failures.take(key);
+      const wait_seconds = key === undefined ? 0 : failures.take(key);
+      if (wait_seconds === 0) return undefined;
+      const advice = "Bad key or token, after too many others from this address: send a valid one, or try again";
+      return refusal(wait_seconds, "auth_failures_per_minute", advice);
+    },
+    signature({ key }) {
+      if (key !== undefined) makeWait(signatures.take(key), "authorize_rate_per_second", "tokens from this address");
     },
     authorize({ key }) {
       if (key !== undefined) makeWait(authorizations.take(key), "authorize_rate_per_second", "calls from this address");
@@ -105,7 +112,6 @@ export function createGate(
     },
     handshake({ key }) {
       if (isClosed) throw new Problem("draining");
-      attempt(() => ({ key }));
       if (key !== undefined)
         makeWait(handshakes.take(key), "handshake_rate_per_second", "connections from this address");
     },

@@ -11,8 +11,6 @@ export interface RateLimitOptions {
 export interface RateLimit {
   /** 0: go on, and one is taken. Otherwise nothing is taken, and it is worth trying again after so many whole seconds. */
   take(key: string): number;
-  /** What `take` would say, without taking. */
-  peek(key: string): number;
   /** Keys in memory. */
   readonly size: number;
 }
@@ -66,12 +64,6 @@ export function createRateLimit({ rate_per_second, burst, mostKeys, now }: RateL
     return wait;
   }
 
-  function peek(key: string): number {
-    const at = moment();
-    tidy(at);
-    return wait_seconds(byKey.get(key), at);
-  }
-
   function add(key: string, full: number): void {
     if (ring.length >= mostKeys) makeRoom();
     const bucket = { key, full, place: ring.length };
@@ -116,7 +108,6 @@ export function createRateLimit({ rate_per_second, burst, mostKeys, now }: RateL
 
   return {
     take,
-    peek,
     get size() {
       return ring.length;
     },

@@ -60,8 +60,8 @@ export class Problem extends Error {
 }
 
 /**
- * A credential that was never issued: its sender may be trying some out, so it counts against the address that it came from.
- * A missing credential, and a genuine one that is refused for another reason, are plain problems.
+ * A credential that was never issued: its sender may be trying some out, so it counts against the address that it came from,
+ * and the answer is `rate_limited` where that has brought too many. A missing credential, and a genuine one that is refused for another reason, are plain problems.
  */
 export class Guess extends Problem {
   override readonly name = "Guess";

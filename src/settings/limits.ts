@@ -52,7 +52,7 @@ export const limits = {
     public: true,
   }),
   auth_failures_per_minute: setting(wholeNumber(1, 1_000_000), 100, {
-    description: "bad keys and tokens per minute from one address before it has to wait",
+    description: "bad keys and tokens per minute from one address; further bad ones are answered 429",
     public: true,
   }),
   max_connections: setting(wholeNumber(1, 10_000_000), 100_000, {
