@@ -5,8 +5,11 @@ import type { RefusalCode } from "../model/refusal.ts";
 import type { Access } from "./access.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** Judges the `auth` of a Socket.IO CONNECT. `forged`: a `token_invalid` that its sender may be trying out. */
-export type Admit = (auth: unknown) => Admitted | RefusalCode | "forged";
+/**
+ * Judges the `auth` of a Socket.IO CONNECT. `forged`: a `token_invalid` that its sender may be trying out. `in_doubt`: whether
+ * the token has expired will be known in a few minutes.
+ */
+export type Admit = (auth: unknown) => Admitted | RefusalCode | "forged" | "in_doubt";
 
 const Auth = v.fallback(
   v.object({ token: v.optional(v.unknown()), keycloakID: v.optional(v.unknown()), channel: v.optional(v.unknown()) }),
@@ -43,7 +46,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
       expiresAt_ms,
       expiresAt_uptime_ms,
     };
-    return access.objectionTo(admitted) ?? admitted;
+    return access.objectionTo(admitted) ?? (claims.isInDoubt ? "in_doubt" : admitted);
   };
 }
 

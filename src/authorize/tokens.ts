@@ -33,10 +33,12 @@ export interface Claims
   readonly selection?: Selection | undefined;
   readonly issuedAt_ms: number;
   readonly expiresAt_ms: number;
+  /** Only the wall clock says that it has expired, which was set in the last minutes: see `Wall.believed_ms`. */
+  readonly isInDoubt: boolean;
 }
 
 /** What a token needs of the clock. */
-export type TokenClock = Pick<Clock, "now" | "uptime_ms" | "stamp" | "sawStamp">;
+export type TokenClock = Pick<Clock, "now" | "believed_ms" | "uptime_ms" | "stamp" | "sawStamp">;
 
 export interface Tokens {
   issue(grant: Grant): { token: string; issuedAt_ms: number; expiresAt_ms: number };
@@ -96,8 +98,11 @@ export function createTokens(options: {
     accessIssuedAt_ms,
     ...grant
   }: Grant): ReturnType<Tokens["issue"]> {
-    const issuedAt_ms = clock.now();
-    const expiresAt_ms = Math.min(notAfter_ms, issuedAt_ms + ttl_seconds * 1000);
+    const believed_ms = clock.believed_ms();
+    // The later one: by a clock that is behind for a moment it would have expired when that is set right. How long it lives,
+    // service time says as well.
+    const issuedAt_ms = Math.max(clock.now(), believed_ms);
+    const expiresAt_ms = issuedAt_ms + Math.min(notAfter_ms - believed_ms, ttl_seconds * 1000);
     const [stamp, up] = [clock.stamp(), clock.uptime_ms()];
     const { user, session, via, rules } = grant;
     const encode = (channels: Channels | Selection): string => {
@@ -136,7 +141,7 @@ export function createTokens(options: {
     const issuedAt_ms = Math.round(payload.iat * 1000);
     // A `token_ttl_seconds` that was made shorter counts for what is out already: revocations are kept for no longer.
     const expiresAt_ms = Math.min(Math.round(payload.exp * 1000), issuedAt_ms + ttl_seconds * 1000);
-    const uptime_ms = clock.uptime_ms();
+    const [now_ms, believed_ms, uptime_ms] = [clock.now(), clock.believed_ms(), clock.uptime_ms()];
     const { stamp = null, up = Infinity } = payload;
     if (stamp !== null) clock.sawStamp(stamp);
     const claims = {
@@ -150,8 +155,9 @@ export function createTokens(options: {
       expiresAt_ms,
       // The wall clock may have been ahead when it was issued. (From the future: of a journal that is gone. It begins anew.)
       expiresAt_uptime_ms: Math.min(up, uptime_ms) + expiresAt_ms - issuedAt_ms,
+      isInDoubt: expiresAt_ms <= now_ms,
     };
-    const isOver = expiresAt_ms <= clock.now() || claims.expiresAt_uptime_ms <= uptime_ms;
+    const isOver = expiresAt_ms <= Math.min(now_ms, believed_ms) || claims.expiresAt_uptime_ms <= uptime_ms;
     return isOver ? "token_expired" : claims;
   }
 

@@ -14,7 +14,7 @@ import type { Fanout } from "./fanout.ts";
 import type { Members } from "./members.ts";
 import { pidOf, type Recovery, type Resumption } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
-import { endLater, forgetHandshake, type Sessions } from "./sessions.ts";
+import { endLater, forgetHandshake, type Session, type Sessions } from "./sessions.ts";
 import type { WebSockets } from "./websockets.ts";
 
 export type ArrivalSettings = Pick<Settings, "connect_timeout_ms" | "max_connections_per_user">;
@@ -32,6 +32,12 @@ export interface ArrivalNeeds {
   readonly expiry: Pick<Expiry, "arm">;
   readonly events: Events["connections"];
 }
+
+/**
+ * A client that is refused for now waits for so long before it comes back: its own delays do not grow, because its handshake
+ * was good.
+ */
+const postponement_ms = 5000;
 
 /** The way of a CONNECT, in the order in which Socket.IO takes it. */
 export interface Arrival {
@@ -60,12 +66,20 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       return next();
     }
     session.phase = { name: "settled" };
+    if (admitted === "in_doubt") return postpone(session, next);
     if (admitted === "forged") needs.gate.failed({ key: session.address });
     const code = admitted === "forged" ? "token_invalid" : admitted;
     events.refused(code);
     // Socket.IO's own timeout waits until the refusal was fetched.
     endLater(session.engine, connect_timeout_ms);
     next(Object.assign(new Error(refusals[code]), { data: { code } }));
+  }
+
+  /** Refuses for now: the engine ends without an answer to the CONNECT, after which a stock client comes back by itself. */
+  function postpone({ engine }: Session, next: (error: Error) => void): void {
+    events.postponed();
+    engine.on("close", () => next(new Error("postponed")));
+    endLater(engine, Math.min(connect_timeout_ms, postponement_ms));
   }
 
   function judge(auth: unknown): ReturnType<Admit> {

@@ -25,6 +25,10 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
     "Packets that clients sent although they only receive.",
   );
 
+  const postponed = metrics.counter(
+    "connections_postponed_total",
+    "Connections refused for now: only a wall clock that was just set says that their tokens have expired.",
+  );
   const answersLost = metrics.counter("poll_answers_lost_total", "Polls repeated because their answer was lost.");
 
   return {
@@ -42,6 +46,11 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
     refused(code: RefusalCode): void {
       refusals.inc({ code });
       log.info("connection refused", { code });
+    },
+    /** Only a wall clock that was just set says that the token has expired. */
+    postponed(): void {
+      postponed.inc();
+      log.info("connection postponed: the wall clock was set");
     },
     closing({ user, channel }: Who, code: ClosingCode): void {
       closings.inc({ code });

@@ -24,11 +24,16 @@ const serverFaults = {
   stop: (server: Server, random: Random) => server.stop(() => Bun.sleep(200 + random() * 1500)),
   "take over": (server: Server) => server.takeOver(),
   /**
-   * Further ahead or behind than any window, behind by as long as an Idempotency-Key lives, and back. Not ahead of the end of
-   * websocket tokens: pages with a plain `auth` stay away then, for good.
+   * Further ahead or behind than any window, behind by as long as an Idempotency-Key lives, and back. Ahead of the end of
+   * websocket tokens only for a while, in which pages that have no new one are kept away.
    */
-  clock: async (server: Server, random: Random) =>
-    server.setClock?.(pick(random, [0, 0, 3600, 60, -3, -60, -600, -86_400])),
+  clock: async (server: Server, random: Random) => {
+    const ahead_seconds = pick(random, [0, 0, 3600, 60, -3, -60, -600, -86_400, 86_400]);
+    server.setClock?.(ahead_seconds);
+    if (ahead_seconds <= 3600) return;
+    await Bun.sleep(random() * 3000);
+    server.setClock?.(0);
+  },
 };
 type ServerFault = keyof typeof serverFaults;
 
