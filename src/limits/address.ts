@@ -33,10 +33,12 @@ export function createClients(
   function clientOf(peer: string, forwardedFor: string | null): Client {
     const direct = parse(peer) ?? unknown(peer);
     if (forwardedFor === null) return direct;
-    if (trust_proxy_hops === 0) return behindUndeclaredProxy(direct);
     // With fewer entries than proxies it did not come by all of them, and what is in the header anybody may have written.
-    const entry = forwardedFor.split(",").at(-trust_proxy_hops) ?? "";
-    return parse(withoutPort(entry.trim())) ?? direct;
+    const entry = forwardedFor.split(",").at(-Math.max(1, trust_proxy_hops)) ?? "";
+    const forwarded = parse(withoutPort(entry.trim()));
+    // Proxies append addresses: anything else is the peer's own, which must not rid it of its limits.
+    if (forwarded === undefined) return direct;
+    return trust_proxy_hops === 0 ? behindUndeclaredProxy(direct) : forwarded;
   }
 
   function behindUndeclaredProxy(direct: Client): Client {
