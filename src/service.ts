@@ -155,7 +155,7 @@ export async function startService(
   });
   const ending = createEnding();
   const router = createRouter({ gate, cors, ending });
-  const engine = createEngineRoute(settings, { gateway, gate, sessions, members, cors, events: events.requests });
+  const engine = createEngineRoute(settings, { gateway, gate, sessions, cors });
   const answers = createAnswers(settings, {
     table,
     router,

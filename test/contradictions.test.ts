@@ -43,6 +43,18 @@ describe("a warning names both settings", () => {
       env: { AMPER_MAX_HELD: "99" },
       names: ["max_held_per_user (100)", "max_held (99)"],
     },
+    "connections of which an address may have more than a quarter": {
+      env: { AMPER_MAX_CONNECTIONS: "79999" },
+      names: ["max_connections_per_address (20000)", "max_connections (79999)"],
+    },
+    "polling places of which an address may have more than a quarter": {
+      env: { AMPER_MAX_POLLING_PER_ADDRESS: "5001" },
+      names: ["max_polling_per_address (5001)", "max_polling (20000)"],
+    },
+    "places before CONNECT of which an address may have more than a quarter": {
+      env: { AMPER_MAX_UNAUTHENTICATED: "5000" },
+      names: ["max_unauthenticated_per_address (2500)", "max_unauthenticated (5000)"],
+    },
   };
   for (const [name, { env, names }] of Object.entries(cases)) {
     test(name, () => {
@@ -55,6 +67,7 @@ describe("a warning names both settings", () => {
   test("and there is none at the defaults, nor just within them", () => {
     expect(warningsOf({})).toEqual([]);
     expect(warningsOf({ AMPER_BACKLOG_BYTES: "256 KiB", AMPER_MAX_HELD_BYTES: "64 KiB" })).toEqual([]);
+    expect(warningsOf({ AMPER_MAX_CONNECTIONS: "80000", AMPER_MAX_POLLING_PER_ADDRESS: "5000" })).toEqual([]);
     expect(warningsOf({ AMPER_MAX_HELD: "100", AMPER_JOURNAL_WINDOW_BYTES: "320 KiB" })).toEqual([]);
   });
 });

@@ -89,8 +89,9 @@ test("without any source every setting has its default", () => {
     max_connections_per_user: 50,
     max_connections_per_address: 20_000,
     max_polling: 20_000,
+    max_polling_per_address: 5000,
     max_unauthenticated: 10_000,
-    max_unauthenticated_per_address: 5000,
+    max_unauthenticated_per_address: 2500,
     backlog_bytes: 1_048_576,
     max_client_messages: 100,
     max_client_bytes: 131_072,
@@ -188,6 +189,7 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ["max_connections_per_user", "0", "must be a whole number from 1 to 100000"],
     ["max_connections_per_address", "0", "must be a whole number from 1 to 10000000"],
     ["max_polling", "0", "must be a whole number from 1 to 10000000"],
+    ["max_polling_per_address", "0", "must be a whole number from 1 to 10000000"],
     ["max_unauthenticated", "0", "must be a whole number from 1 to 10000000"],
     ["max_unauthenticated_per_address", "0", "must be a whole number from 1 to 10000000"],
     [

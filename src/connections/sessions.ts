@@ -34,12 +34,19 @@ export interface Session {
 
 export type SessionSettings = Pick<
   Settings,
-  "max_connections" | "max_connections_per_address" | "max_unauthenticated" | "max_unauthenticated_per_address"
+  | "max_connections"
+  | "max_connections_per_address"
+  | "max_polling"
+  | "max_polling_per_address"
+  | "max_unauthenticated"
+  | "max_unauthenticated_per_address"
 >;
 
+export type TransportName = "polling" | "websocket";
+
 export interface Sessions {
-  /** Throws `overloaded` or `rate_limited`: nobody else can be taken, or not from this address, for now. */
-  requireRoom(address: string | undefined): void;
+  /** Throws `overloaded` or `rate_limited`: nobody else can be taken by this transport, or not from this address, for now. */
+  requireRoom(address: string | undefined, transport: TransportName): void;
   /** Ends by itself when the engine connection closes. */
   open(engine: EngineSocket, address: string | undefined): Session;
   get(engine: object): Session | undefined;
@@ -54,22 +61,27 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
   const sessions = new Map<object, Session>();
   /** In the order of their handshakes. */
   const strangers = new Set<Session>();
+  const strangersOf = new Map<string, Set<Session>>();
   const perAddress = createCounts();
-  const strangersPerAddress = createCounts();
+  const pollingPerAddress = createCounts();
+  /** Those that poll and have authenticated: strangers have a total of their own, and must not use up this one. */
+  const polling = new Set<Session>();
 
-  function requireRoom(address: string | undefined): void {
-    if (sessions.size >= settings.max_connections) throw limited("max_connections", "overloaded");
-    if (address === undefined) return;
-    if (perAddress.of(address) >= settings.max_connections_per_address)
-      throw limited("max_connections_per_address", "rate_limited");
-    if (strangersPerAddress.of(address) >= settings.max_unauthenticated_per_address) {
-      throw limited("max_unauthenticated_per_address", "rate_limited");
+  function requireRoom(address: string | undefined, transport: TransportName): void {
+    const polls = transport === "polling";
+    if (address !== undefined) {
+      if (perAddress.of(address) >= settings.max_connections_per_address)
+        throw limited("max_connections_per_address", "rate_limited", "are open from this address");
+      if (polls && pollingPerAddress.of(address) >= settings.max_polling_per_address)
+        throw limited("max_polling_per_address", "rate_limited", "from this address poll");
     }
+    if (sessions.size >= settings.max_connections) throw limited("max_connections", "overloaded", "are open");
+    if (polls && polling.size >= settings.max_polling) throw limited("max_polling", "overloaded", "poll");
   }
 
-  function limited(limit: string, code: "overloaded" | "rate_limited"): Problem {
+  function limited(limit: keyof SessionSettings, code: "overloaded" | "rate_limited", what: string): Problem {
     events.limited(limit);
-    return new Problem(code, { detail: `As many connections are open as the service takes (${limit}).` });
+    return new Problem(code, { detail: `As many connections ${what} as the service takes (${limit}).` });
   }
 
   function open(engine: EngineSocket, address: string | undefined): Session {
@@ -78,39 +90,70 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
     strangers.add(session);
     if (address !== undefined) {
       perAddress.add(address);
-      strangersPerAddress.add(address);
+      const own = strangersOf.get(address);
+      if (own === undefined) strangersOf.set(address, new Set([session]));
+      else own.add(session);
     }
+    if (engine.transport.name === "polling") countPolling(session);
     engine.on("close", () => {
       sessions.delete(engine);
       forgetStranger(session);
       if (address !== undefined) perAddress.remove(address);
     });
-    makeRoom();
+    makeRoom(address);
     return session;
   }
 
+  /** From its handshake on, until it upgrades or ends. */
+  function countPolling(session: Session): void {
+    const { engine, address } = session;
+    if (address !== undefined) pollingPerAddress.add(address);
+    let polls = true;
+    const end = (): void => {
+      if (polls && address !== undefined) pollingPerAddress.remove(address);
+      polls = false;
+      polling.delete(session);
+    };
+    engine.on("upgrade", end);
+    engine.on("close", end);
+  }
+
   /**
-   * Not the newest is refused: a flood that has filled all places would keep everybody out. A good client authenticates
-   * soon, long before its turn comes to make way.
+   * Not the newest is refused: a flood that has filled all places would keep everybody out, or everybody behind its address.
+   * A good client authenticates soon, long before its turn comes to make way.
    */
-  function makeRoom(): void {
-    if (strangers.size <= settings.max_unauthenticated) return;
-    const [oldest] = strangers;
+  function makeRoom(address: string | undefined): void {
+    const own = strangersOf.get(address ?? "");
+    if (own !== undefined && own.size > settings.max_unauthenticated_per_address)
+      endOldest(own, "max_unauthenticated_per_address");
+    if (strangers.size > settings.max_unauthenticated) endOldest(strangers, "max_unauthenticated");
+  }
+
+  function endOldest([oldest]: ReadonlySet<Session>, limit: keyof SessionSettings): void {
     if (oldest === undefined) return;
-    events.limited("max_unauthenticated");
+    events.limited(limit);
     forgetStranger(oldest);
     cut(oldest.engine);
   }
 
   function forgetStranger(session: Session): void {
-    if (strangers.delete(session) && session.address !== undefined) strangersPerAddress.remove(session.address);
+    strangers.delete(session);
+    const { address = "" } = session;
+    const own = strangersOf.get(address);
+    own?.delete(session);
+    if (own?.size === 0) strangersOf.delete(address);
+  }
+
+  function authenticated(session: Session): void {
+    forgetStranger(session);
+    if (session.engine.transport.name === "polling") polling.add(session);
   }
 
   return {
     requireRoom,
     open,
     get: (engine) => sessions.get(engine),
-    authenticated: forgetStranger,
+    authenticated,
     get size() {
       return sessions.size;
     },

@@ -1,10 +1,8 @@
 import { largestMessage_bytes, type ClientLimits } from "../connections/packets.ts";
 import type { Gateway } from "../connections/gateway.ts";
-import type { Members } from "../connections/members.ts";
 import type { Sessions } from "../connections/sessions.ts";
 import type { Gate } from "../limits/gate.ts";
 import { Problem } from "../model/problem.ts";
-import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import { readText } from "./body.ts";
 import type { Cors } from "./cors.ts";
@@ -15,7 +13,7 @@ export const enginePath = "/socket.io/";
 
 const methods = "GET, POST, OPTIONS";
 
-export type EngineSettings = ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms" | "max_polling">;
+export type EngineSettings = ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms">;
 
 export type EngineRoute = (exchange: Exchange) => Promise<Response>;
 
@@ -29,12 +27,10 @@ export function createEngineRoute(
     readonly gateway: Pick<Gateway, "handle" | "polled">;
     readonly gate: Pick<Gate, "handshake">;
     readonly sessions: Pick<Sessions, "requireRoom">;
-    readonly members: Pick<Members, "polling">;
     readonly cors: Cors;
-    readonly events: Pick<Events["requests"], "limited">;
   },
 ): EngineRoute {
-  const { gateway, gate, sessions, members, cors, events } = needs;
+  const { gateway, gate, sessions, cors } = needs;
   const most_bytes = largestMessage_bytes(settings);
   // Until the next heartbeat there may be nothing to say. Bun counts in steps of 4 s, so that a timeout may come as much too
   // early; and no further than 255.
@@ -69,10 +65,7 @@ export function createEngineRoute(
   /** A handshake: cheapest first. */
   function requireRoom({ client }: Exchange, upgrades: boolean): void {
     gate.handshake(client());
-    sessions.requireRoom(client().key);
-    if (upgrades || members.polling < settings.max_polling) return;
-    events.limited("max_polling");
-    throw new Problem("overloaded", { detail: "As many connections poll as the service takes (max_polling)." });
+    sessions.requireRoom(client().key, upgrades ? "websocket" : "polling");
   }
 
   async function handled(req: Request, { server }: Exchange): Promise<Response> {

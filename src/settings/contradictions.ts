@@ -1,5 +1,12 @@
 import type { Settings } from "./schema.ts";
 
+/** One address, which may be a single client, must not be able to use up what all draw on. */
+const shares = [
+  ["max_connections_per_address", "max_connections"],
+  ["max_polling_per_address", "max_polling"],
+  ["max_unauthenticated_per_address", "max_unauthenticated"],
+] as const;
+
 /** What is sent around each notification of a burst, roughly. */
 const frame_bytes = 64;
 
@@ -31,6 +38,13 @@ export function contradictions(settings: Settings): string[] {
       max_held_per_user > max_held,
       `max_held_per_user (${max_held_per_user}) is more than max_held (${max_held}), which is for all users together`,
     ],
+    ...shares.map(
+      ([share, total]) =>
+        [
+          settings[share] > settings[total] / 4,
+          `${share} (${settings[share]}) is more than a quarter of ${total} (${settings[total]}): a few addresses can use it up, and nobody else gets in`,
+        ] as const,
+    ),
   ];
   return rules.filter(([isMet]) => isMet).map(([, warning]) => warning);
 }

@@ -71,12 +71,16 @@ export const limits = {
     description: "most connections that use HTTP long-polling",
     public: true,
   }),
+  max_polling_per_address: setting(wholeNumber(1, 10_000_000), 5000, {
+    description: "most connections from one address that use HTTP long-polling",
+    public: true,
+  }),
   max_unauthenticated: setting(wholeNumber(1, 10_000_000), 10_000, {
     description: "most connections that have not authenticated yet; one more ends the oldest",
     public: true,
   }),
-  max_unauthenticated_per_address: setting(wholeNumber(1, 10_000_000), 5000, {
-    description: "most connections from one address that have not authenticated yet",
+  max_unauthenticated_per_address: setting(wholeNumber(1, 10_000_000), 2500, {
+    description: "most connections from one address that have not authenticated yet; one more ends its oldest",
     public: true,
   }),
   backlog_bytes: setting(bytes("1 GiB"), "1 MiB", {
