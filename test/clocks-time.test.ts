@@ -116,10 +116,31 @@ describe("a held notification", () => {
     await until("they have ended", async () => (await metric(url, "amper_held")) === 0);
   });
 
-  test("ends by the wall clock after a suspend, as soon as the new time is believed", async () => {
+  test.each([3 * day_ms, hour_ms])(
+    "lives its whole ttl after the clock was set right by %d ms for good",
+    async (by_ms) => {
+      const { clocks, begin, tidied } = setUp();
+      clocks.step(-by_ms);
+      const url = await begin();
+      await notify(url, { msg: "held", keycloak: "alice", ttl: 1800 });
+      clocks.step(by_ms);
+      await tidied(url);
+      clocks.pass(1_790_000);
+      await tidied(url);
+      const { socket, count } = await connected(url, "alice", "msf");
+      expect(await count(1)).toEqual(["held"]);
+      socket.disconnect();
+      await until("it is alone", async () => (await metric(url, "amper_users")) === 0);
+      clocks.pass(10_000);
+      await until("it has ended", async () => (await metric(url, "amper_held")) === 0);
+    },
+  );
+
+  test("of a life before ends by the wall clock, as soon as that is believed", async () => {
     const { clocks, begin, tidied } = setUp();
-    const url = await begin();
+    let url = await begin();
     await notify(url, { msg: "held", keycloak: "alice", ttl: 1800 });
+    url = await begin();
     clocks.step(hour_ms);
     await tidied(url);
     expect(await metric(url, "amper_held")).toBe(1);

@@ -53,6 +53,8 @@ export function createHeld(
   let reservedCount = 0;
   let reserved_bytes = 0;
   for (const { entry, users } of journal.history.held) add(entry, users);
+  /** What came later is of this life of the process. */
+  const newestBefore = journal.history.held.at(-1)?.entry.sequence ?? 0;
 
   function reserve(users: readonly KeycloakId[], size: number): () => void {
     requirePossible(users.length, size);
@@ -108,9 +110,19 @@ export function createHeld(
   function waiting(user: KeycloakId, channel: Channel): NotificationEntry[] {
     const shelf = shelves.get(user);
     if (shelf === undefined) return [];
-    const now_ms = now();
-    const uptime_ms = journal.uptime_ms();
-    return shelf.entries.filter((entry) => channelsOf(entry.target).has(channel) && !isOver(entry, now_ms, uptime_ms));
+    const isOver = judgeAge();
+    return shelf.entries.filter((entry) => channelsOf(entry.target).has(channel) && !isOver(entry));
+  }
+
+  /**
+   * By service time: the wall clock may have been wrong when it came, and be set right since. Service time leaves out the time
+   * between two lives of the process, and so the wall clock is asked as well about what came in a life before.
+   */
+  function judgeAge(): (entry: NotificationEntry) => boolean {
+    const [now_ms, uptime_ms] = [now(), journal.uptime_ms()];
+    return (entry) =>
+      uptime_ms - entry.uptime_ms >= entry.ttl_seconds * 1000 ||
+      (entry.sequence <= newestBefore && heldUntil_ms(entry) <= now_ms);
   }
 
   function confirm(user: KeycloakId, channel: Channel, upTo: number): void {
@@ -118,9 +130,8 @@ export function createHeld(
   }
 
   function expire(): void {
-    const now_ms = now();
-    const uptime_ms = journal.uptime_ms();
-    for (const user of shelves.keys()) remove(user, (entry) => isOver(entry, now_ms, uptime_ms), "expired");
+    const isOver = judgeAge();
+    for (const user of shelves.keys()) remove(user, isOver, "expired");
   }
 
   function remove(user: KeycloakId, which: (entry: NotificationEntry) => boolean, why: "confirmed" | "expired"): void {
@@ -151,11 +162,6 @@ export function createHeld(
       return bytes;
     },
   };
-}
-
-/** By service time, too: the wall clock may have been ahead when it came. Nothing is younger than service time says. */
-function isOver(entry: NotificationEntry, now_ms: number, uptime_ms: number): boolean {
-  return heldUntil_ms(entry) <= now_ms || uptime_ms - entry.uptime_ms >= entry.ttl_seconds * 1000;
 }
 
 /** Room comes back when users fetch what waits for them, or its ttl ends: not within seconds. */
