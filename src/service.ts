@@ -61,14 +61,20 @@ export interface Service {
 /**
  * Settings → a running service: the one composition, from top to bottom. Throws if it cannot listen, or gets no journal.
  *
+ * @param options.stop ends the wait for the journal: throws its reason.
  * @param options.now the wall clock.
  * @param options.monotonic the clock that nobody sets. Where only `now` is given, time passes as it says.
  */
 export async function startService(
   settings: Settings,
-  options: { readonly log: Log; readonly now?: () => number; readonly monotonic?: () => number },
+  options: {
+    readonly log: Log;
+    readonly now?: () => number;
+    readonly monotonic?: () => number;
+    readonly stop?: AbortSignal;
+  },
 ): Promise<Service> {
-  const { log, now = Date.now, monotonic = options.now ?? performance.now.bind(performance) } = options;
+  const { log, now = Date.now, monotonic = options.now ?? performance.now.bind(performance), stop } = options;
   const metrics = createMetrics(version);
   const events = createEvents(log, metrics);
 
@@ -79,7 +85,12 @@ export async function startService(
   const journal =
     settings.journal.kind === "memory"
       ? createMemoryJournal(settings, clocks)
-      : await openSqliteJournal(settings.journal.path, settings, { ...clocks, revocations_ms, events: events.journal });
+      : await openSqliteJournal(settings.journal.path, settings, {
+          ...clocks,
+          revocations_ms,
+          events: events.journal,
+          stop,
+        });
   const clock = createClock(wall, journal);
   const window = createWindow(settings, journal.history, journal.uptime_ms);
   const held = createHeld(settings, { journal, events: events.journal, now: clock.believed_ms });

@@ -1,9 +1,11 @@
+import { once } from "node:events";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
 import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
+import type { OnSignal } from "../signals.ts";
 import { version } from "../version.ts";
 import { makeTrial, welcome, withTrial } from "./trial.ts";
 
@@ -17,8 +19,11 @@ export function help(): string {
 ${settingsHelp()}`;
 }
 
-/** Runs until a signal comes. Resolves with the exit code: 0 drained, 1 could not start, was told twice to stop, or lost a revocation, 2 usage. */
-export async function serve(args: readonly string[]): Promise<number> {
+/**
+ * Runs until a signal comes, and listens to signals from its first step. Resolves with the exit code: 0 drained, or told to stop
+ * before it had the journal; 1 could not start, was told twice to stop, or lost a revocation; 2 usage.
+ */
+export async function serve(args: readonly string[], onSignal: OnSignal): Promise<number> {
   const dev = args.includes("--dev");
   const own = args.filter((arg) => arg !== "--dev");
   const trial = dev ? makeTrial() : undefined;
@@ -39,20 +44,32 @@ export async function serve(args: readonly string[]): Promise<number> {
   let service: Service | undefined;
   let inForce = settings;
   let isAsked = false;
-  // From now on, because what it does by default is to end the process, even one that still waits for the journal.
-  process.on("SIGHUP", () => {
-    if (service === undefined) isAsked = true;
-    else inForce = reload(service, { started: settings, inForce }, load(), log);
+  const stop = new AbortController();
+  const { promise: again, resolve: stopAtOnce } = Promise.withResolvers<false>();
+  onSignal((signal) => {
+    if (signal === "SIGHUP") {
+      if (service === undefined) isAsked = true;
+      else inForce = reload(service, { started: settings, inForce }, load(), log);
+    } else if (stop.signal.aborted) {
+      log.info("stopping at once", { signal });
+      stopAtOnce(false);
+    } else {
+      log.info(service === undefined ? "stopping" : "draining", { signal });
+      stop.abort();
+    }
   });
   try {
-    service = await startService(settings, { log });
+    service = await startService(settings, { log, stop: stop.signal });
   } catch (error) {
-    return fail([explain(error, settings)]);
+    if (error !== stop.signal.reason) return fail([explain(error, settings)]);
+    return stopped(log, 0);
   }
   if (isAsked) inForce = reload(service, { started: settings, inForce }, load(), log);
   log.info("listening", { url: service.url, version });
   if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
-  return untilStopped(service, log);
+  if (!stop.signal.aborted) await once(stop.signal, "abort");
+  const isComplete = await Promise.race([service.stop().catch(() => false), again]);
+  return stopped(log, isComplete ? 0 : 1);
 }
 
 /**
@@ -78,25 +95,10 @@ function reload(
   return loaded.settings;
 }
 
-function untilStopped(service: Service, log: Log): Promise<number> {
-  return new Promise((resolve) => {
-    let stopping = false;
-    const onSignal = (signal: string): void => {
-      log.info(stopping ? "stopping at once" : "draining", { signal });
-      if (stopping) return finish(1);
-      stopping = true;
-      service.stop().then(
-        (isComplete) => finish(isComplete ? 0 : 1),
-        () => finish(1),
-      );
-    };
-    const finish = (code: number): void => {
-      log.info("stopped");
-      void log.flush().then(() => resolve(code));
-    };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
-  });
+async function stopped(log: Log, code: number): Promise<number> {
+  log.info("stopped");
+  await log.flush();
+  return code;
 }
 
 /** A bug in the handling of one request must not end everybody's connections. */

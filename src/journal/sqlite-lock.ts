@@ -18,6 +18,8 @@ const retry_ms = 50;
 export interface LockNeeds {
   readonly events: Pick<Events["journal"], "waiting">;
   readonly now: () => number;
+  /** Ends the wait for a predecessor. */
+  readonly stop?: AbortSignal | undefined;
 }
 
 export type LockSettings = Pick<Settings, "journal_sync" | "takeover_seconds">;
@@ -29,17 +31,18 @@ export interface Owned {
 
 /**
  * Opens the file for this process alone: the lock lasts until the database is closed, or the process is dead (`kill -9`
- * included). Waits up to `takeover_seconds` for a predecessor that still has it. Throws `CannotOpen`.
+ * included). Waits up to `takeover_seconds` for a predecessor that still has it. Throws `CannotOpen`, or the reason of `stop`.
  */
 export async function openExclusively(
   path: string,
   { journal_sync, takeover_seconds }: LockSettings,
-  { events, now }: LockNeeds,
+  { events, now, stop }: LockNeeds,
 ): Promise<Owned> {
   const deadline_ms = now() + takeover_seconds * 1000;
   for (let waiting = false; ; waiting = true) {
     const owned = tryOpen(path, journal_sync);
     if (owned !== undefined) return owned;
+    stop?.throwIfAborted();
     if (!waiting) events.waiting(ownerOf(path));
     if (now() >= deadline_ms) {
       throw new CannotOpen(

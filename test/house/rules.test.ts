@@ -12,6 +12,7 @@ const tests = await read("test/**/*.ts");
  */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   version: [],
+  signals: [],
   model: [],
   settings: ["model"],
   observe: ["model"],
@@ -51,8 +52,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "gauges",
     "http",
   ],
-  commands: ["version", "model", "settings", "observe", "service"],
-  main: ["version", "commands"],
+  commands: ["version", "signals", "model", "settings", "observe", "service"],
+  main: ["version", "signals", "commands"],
 };
 
 interface Source {
@@ -66,9 +67,11 @@ async function read(pattern: string): Promise<Source[]> {
 }
 
 function importsOf({ path, text }: Source): string[] {
-  return [...text.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)"/gms)].map(([, to = ""]) =>
-    normalize(join(dirname(path), to)),
-  );
+  const named = [
+    ...text.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)"/gms),
+    ...text.matchAll(/\bimport\("(\.[^"]+)"\)/g),
+  ];
+  return named.map(([, to = ""]) => normalize(join(dirname(path), to)));
 }
 
 /** `src/http/cors.ts` → `http`, `src/delivery.ts` → `delivery`. */

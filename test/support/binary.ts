@@ -38,6 +38,8 @@ async function build(): Promise<string> {
 
 /** A started executable. */
 export interface Started {
+  /** Of the wrapper, where there is one: it may have become the executable, or its parent. */
+  readonly pid: number;
   readonly lines: string[];
   /** Resolves with the first line that matches, past or to come. Rejects if it exits without. */
   said(pattern: RegExp): Promise<string>;
@@ -119,7 +121,7 @@ export async function spawn(options: LaunchOptions = {}): Promise<Started> {
     void ended.then(() => reject(new Error("it ended without saying more")));
     return promise;
   }
-  return { lines, said, next, kill: (signal) => child.kill(signal), exited: child.exited };
+  return { pid: child.pid, lines, said, next, kill: (signal) => child.kill(signal), exited: child.exited };
 }
 
 /** Starts the executable, and waits until it listens. Killed after the test by itself. */
