@@ -23,6 +23,7 @@ import { createAnswers } from "./http/answer.ts";
 import { createCors } from "./http/cors.ts";
 import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
+import type { Listener } from "./http/exchange.ts";
 import { listen } from "./http/listen.ts";
 import { createRouter } from "./http/router.ts";
 import { createRoutes } from "./http/routes.ts";
@@ -190,7 +191,13 @@ export async function startService(
     clock,
   });
 
-  const server = listen(settings, { answers, gateway, events: { ...events.requests, ...events.connections } });
+  let server: Listener;
+  try {
+    server = listen(settings, { answers, gateway, events: { ...events.requests, ...events.connections } });
+  } catch (error) {
+    await journal.close();
+    throw error;
+  }
   fanout.attach(server);
   realms?.start();
   const tidying = setInterval(delivery.tidy, tidy_ms);
