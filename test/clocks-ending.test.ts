@@ -232,6 +232,23 @@ describe("while Keycloak's clock is another", () => {
   );
 });
 
+test.each([{ ages: [200, 199] }, { ages: [240, 239, 238] }, { ages: [100, 100, 99] }])(
+  "an access token that was never shown to us ends as well, after old ones of one login alone: $ages",
+  async ({ ages }) => {
+    const { clocks, realm, login, remove, ask } = await setUp();
+    for (const age of ages) {
+      await login({ iat: Date.UTC(2026, 0, 1) / 1000 - age });
+      clocks.pass(300);
+    }
+    clocks.pass(10_000);
+    const access = await realm.mint();
+    await remove();
+    expect(await ask(access)).toBe(401);
+    clocks.pass(1000);
+    await login();
+  },
+);
+
 describe("a session id that comes again", () => {
   test("is as good as a new one for what was issued after the logout, for another user, too", async () => {
     const { clocks, login, open, logout, attempt, ask, restart } = await setUp();

@@ -23,7 +23,10 @@ export interface RealmClocks {
   readonly offsets: Readonly<Record<string, number>>;
 }
 
-/** Two tokens that were as old as each other when they came were new: old ones are of any age. */
+/**
+ * Two tokens of different moments that were as old as each other when they came were new: old ones are of any age. (Those of one
+ * login, which are of about the same moment, are always as old as each other.)
+ */
 const agreement_ms = 2000;
 /** Our clock goes with a realm's if it is ahead of the newest token by no more than clocks differ, and new tokens take to come. */
 const fresh_ms = 5000;
@@ -41,7 +44,7 @@ interface Known {
   before: number;
   current: number;
   since_ms: number;
-  /** The `iat` of the token that told the largest. */
+  /** The `iat` of the token that told the largest; undefined: it came in a life before. */
   toldBy_ms: number | undefined;
   /**
    * So far the realm's clock may be beyond it: as long as tokens live. Infinity: as far as ours says, because it went on while
@@ -67,8 +70,12 @@ export function createRealmClocks(stored: Readonly<Record<string, number>>, upti
     const realm = known.get(issuer);
     if (realm === undefined) return void known.set(issuer, begin(offset, issuedAt_ms, life_ms));
     const beyond_ms = offset - offsetOf(realm);
+    const { toldBy_ms = issuedAt_ms } = realm;
     if (beyond_ms > agreement_ms) realm.isSure = false;
-    else if (beyond_ms >= -agreement_ms && issuedAt_ms !== realm.toldBy_ms) realm.isSure = true;
+    else if (beyond_ms >= -agreement_ms) {
+      if (Math.abs(issuedAt_ms - toldBy_ms) > agreement_ms) realm.isSure = true;
+      realm.toldBy_ms = toldBy_ms;
+    }
     if (beyond_ms > 0) realm.toldBy_ms = issuedAt_ms;
     // From here on it is known how far the realm's clock has gone on while nobody was here.
     realm.life_ms = realm.life_ms === Infinity ? life_ms : Math.max(realm.life_ms, life_ms);
