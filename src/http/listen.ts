@@ -4,6 +4,7 @@ import type { ClientLimits } from "../connections/packets.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Answers } from "./answer.ts";
+import { widenAcceptQueue } from "./accept-queue.ts";
 import { limitControlFrames } from "./control-frames.ts";
 import type { Listener } from "./exchange.ts";
 import { problem } from "./respond.ts";
@@ -38,7 +39,8 @@ export function listen(
   needs: {
     readonly answers: Answers;
     readonly gateway: Pick<Gateway, "websocket">;
-    readonly events: Pick<Events["requests"], "crashed"> & Pick<Events["connections"], "sentTooMuch">;
+    readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged"> &
+      Pick<Events["connections"], "sentTooMuch">;
   },
 ): Listener {
   const { host, port, tls_cert, tls_key, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
@@ -47,7 +49,7 @@ export function listen(
   const silence_ms = ping_interval_ms + ping_timeout_ms;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
   Object.assign(http, { maxHeaderSize: settings.max_header_bytes });
-  return Bun.serve<SocketData>({
+  const server = Bun.serve<SocketData>({
     hostname: host,
     port,
     ...(tls_cert !== undefined && tls_key !== undefined
@@ -76,4 +78,6 @@ export function listen(
       closeOnBackpressureLimit: true,
     },
   });
+  widenAcceptQueue(server, events);
+  return server;
 }

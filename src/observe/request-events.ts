@@ -44,6 +44,13 @@ export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }:
     crashed: (error: unknown, requestId?: string): void => log.crash(error, { requestId }),
     /** A limit was met, by the name of its setting. */
     limited: (limit: string): void => limited.inc({ limit }),
+    /** The kernel lets no more connections wait than this. */
+    acceptQueueShort(connections: number): void {
+      const reason =
+        "many clients that come back at once wait for seconds: set the kernel's net.core.somaxconn to 4096";
+      log.warn("short accept queue", { connections, reason });
+    },
+    acceptQueueUnchanged: (reason: string): void => log.warn("accept queue not widened", { reason }),
     undeclaredProxy(peer: string): void {
       const reason = "it sends X-Forwarded-For: set trust_proxy_hops; until then limits per address are off for it";
       log.warn("undeclared proxy", { peer, reason });
