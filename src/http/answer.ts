@@ -81,7 +81,7 @@ export function createAnswers(
     // RFC 6797 7.2: never over plain HTTP.
     if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
     response.headers.set("X-Request-Id", id);
-    if ((isEngine || place.route?.cors === true) && req.method !== "OPTIONS") cors.mark(req, response.headers);
+    if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS") cors.mark(req, response.headers);
     // A poll waits on purpose.
     const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;
     events.answered({ route, status: response.status, seconds });

@@ -38,7 +38,7 @@ export function clientFileRoutes(): RouteTable {
   return Object.fromEntries(
     Object.entries(clientFiles).map(([name, path]) => [
       `/socket.io/${name}`,
-      { cors: true, GET: ({ req }) => serve(name, path, req.headers) },
+      { pages: "all", GET: ({ req }) => serve(name, path, req.headers) },
     ]),
   );
 }

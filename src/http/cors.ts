@@ -1,9 +1,11 @@
+import { Problem } from "../model/problem.ts";
 import type { Settings } from "../settings/schema.ts";
+import { isOfAnotherOrigin, isOwn } from "./origin.ts";
 import { respond } from "./respond.ts";
 
 export interface Cors {
-  /** May a page of this origin talk to us? Requests without an Origin header are not from a page of another origin. */
-  allows(req: Request): boolean;
+  /** Throws `origin_forbidden` if the request is of a page whose origin is neither ours nor listed. */
+  requireListed(req: Request): void;
   /** Marks an answer as readable by the page. */
   mark(req: Request, headers: Headers): void;
   preflight(req: Request, methods: string): Response;
@@ -14,10 +16,18 @@ export function createCors({ cors_origins }: Pick<Settings, "cors_origins">): Co
   const allowed = cors_origins === "*" ? undefined : new Set(cors_origins);
 
   function allows(req: Request): boolean {
+    if (allowed === undefined) return true;
     const origin = req.headers.get("origin");
-    if (origin === null || allowed === undefined || allowed.has(origin)) return true;
-    // A page that came from this very host (the console, or an application behind the same proxy).
-    return URL.parse(origin)?.host === req.headers.get("host");
+    // A page that uses the service sends Origin. One of elsewhere that sends none cannot read the answer: an image, a frame.
+    if (origin === null) return !isOfAnotherOrigin(req.headers);
+    return allowed.has(origin) || isOwn(origin, req);
+  }
+
+  function requireListed(req: Request): void {
+    if (allows(req)) return;
+    throw new Problem("origin_forbidden", {
+      detail: "Pages of this origin may not call this: add it to cors_origins.",
+    });
   }
 
   function mark(req: Request, headers: Headers): void {
@@ -43,5 +53,5 @@ export function createCors({ cors_origins }: Pick<Settings, "cors_origins">): Co
     return response;
   }
 
-  return { allows, mark, preflight };
+  return { requireListed, mark, preflight };
 }

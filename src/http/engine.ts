@@ -41,7 +41,7 @@ export function createEngineRoute(
     if (req.method === "OPTIONS") return cors.preflight(req, methods);
     if (!URL.canParse(req.url)) throw new Problem("invalid_request", { detail: "A Host header is needed here." });
     // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
-    if (!cors.allows(req)) throw new Problem("origin_forbidden");
+    cors.requireListed(req);
     const query = url.searchParams;
     const upgrades = req.headers.get("upgrade")?.toLowerCase() === "websocket";
     // The engine goes by the header alone, and would open a polling session for `transport=websocket` without it.

@@ -33,7 +33,7 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
 
   return {
     "/authorize": {
-      cors: true,
+      pages: "listed",
       GET: async ({ req, url, client }) =>
         json(200, await authorize({ secret: bearer(req.headers), query: url.searchParams, client: client() })),
     },

@@ -15,8 +15,10 @@ const servers = new Set<Bun.Server<undefined>>();
 /**
  * Opens a page with this script, of an origin of its own, in a browser of its own: with a fresh profile, and with nothing that
  * talks to anybody but the page. Closed after the test by itself.
+ *
+ * @param host the name of this machine in the page's address.
  */
-export async function openPage(html: string): Promise<Page> {
+export async function openPage(html: string, host = "127.0.0.1"): Promise<Page> {
   // Not with all test files: it takes a while to load.
   const { chromium } = await import("playwright-core");
   const browser = await chromium.launch({
@@ -39,7 +41,7 @@ export async function openPage(html: string): Promise<Page> {
   });
   servers.add(server);
   const page = await browser.newPage();
-  await page.goto(server.url.href);
+  await page.goto(`http://${host}:${server.port}/`);
   return page;
 }
 
