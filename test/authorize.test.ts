@@ -73,17 +73,23 @@ test("a bad or missing token is 401 with a challenge; tokens in the query are ne
     {},
     { toml: "[ws_tokens.old]\ntoken = 'old-token-0123456789'\nexpires_at = '2020-01-01T00:00:00Z'" },
   );
-  const responses = [
+  const missing = [
     await ask(url, undefined),
-    await ask(url, "wrong"),
-    await ask(url, "a.b.c"),
-    await ask(url, `${wsToken}x`),
     await ask(url, undefined, `?token=${wsToken}&access_token=${wsToken}`),
     await fetch(`${url}/authorize`, { headers: { Authorization: `Basic ${btoa(`front:${wsToken}`)}` } }),
     await fetch(`${url}/authorize`, { headers: { Authorization: wsToken } }),
+  ];
+  for (const response of missing) {
+    expect(response.headers.get("www-authenticate")).toBe('Bearer realm="amper-channels"');
+    await expectProblem(response, "token_invalid");
+  }
+  const bad = [
+    await ask(url, "wrong"),
+    await ask(url, "a.b.c"),
+    await ask(url, `${wsToken}x`),
     await ask(expired.url, "old-token-0123456789"),
   ];
-  for (const response of responses) {
+  for (const response of bad) {
     expect(response.headers.get("www-authenticate")).toStartWith('Bearer error="invalid_token"');
     await expectProblem(response, "token_invalid");
   }

@@ -27,7 +27,7 @@ describe("the key", () => {
       1,
     ]) {
       const response = await post(url, body);
-      expect(response.headers.get("www-authenticate")).toBe("Bearer");
+      expect(response.headers.get("www-authenticate")).toBe('Bearer realm="amper-channels"');
       await expectProblem(response, "api_key_invalid");
     }
     for (const body of ["not json", { nonsense: true }, "x".repeat(100_000)]) {

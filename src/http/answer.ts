@@ -67,7 +67,7 @@ export function createAnswers(
       } else {
         events.crashed(error, id);
       }
-      response = problem(error);
+      response = problem(error, req.headers);
     }
     if (isEngine && response.status === 200) {
       if (req.headers.has("upgrade")) {

@@ -1,4 +1,5 @@
 import { Problem, problems, type FieldError } from "../model/problem.ts";
+import { challengeOf } from "./challenge.ts";
 
 /**
  * What every answer carries, whatever it is: nothing here is to be framed, sniffed, embedded by other origins, or kept by a
@@ -34,21 +35,29 @@ export function json(status: number, body: unknown, headers: Readonly<Record<str
   return respond(status, JSON.stringify(body), "application/json", headers);
 }
 
-/** RFC 9457. `type` is `about:blank#code`-like: a stable URI of the code, not an address to be fetched. */
-export function problem(error: unknown): Response {
+/**
+ * RFC 9457. `type` is `about:blank#code`-like: a stable URI of the code, not an address to be fetched.
+ *
+ * @param request the headers of the request that it answers
+ */
+export function problem(error: unknown, request = new Headers()): Response {
   const { code, extras } = error instanceof Problem ? error : new Problem("internal");
   const { status, title } = problems[code];
+  const detail = extras.detail ?? summary(extras.errors) ?? title;
+  const challenge = challengeOf(code, detail, request);
   const body = {
     type: `urn:amper-channels:problem:${code}`,
     title,
     status,
     code,
-    detail: extras.detail ?? summary(extras.errors) ?? title,
+    detail,
     ...(extras.errors === undefined ? {} : { errors: extras.errors }),
     ...extras.members,
   };
   return respond(status, JSON.stringify(body), "application/problem+json", {
-    ...implied(status, code),
+    // Each refusal for now has a time to come back.
+    ...(status === 429 || status === 503 ? { "Retry-After": "5" } : {}),
+    ...(challenge === undefined ? {} : { "WWW-Authenticate": challenge }),
     ...extras.headers,
   });
 }
@@ -56,12 +65,4 @@ export function problem(error: unknown): Response {
 /** The field errors in one line, for those who read nothing but `detail`. */
 function summary(errors: readonly FieldError[] | undefined): string | undefined {
   return errors?.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`)).join("; ");
-}
-
-/** Headers that a status obliges to: a challenge with each 401 (RFC 9110 15.5.2), a time to come back with each refusal for now. */
-function implied(status: number, code: string): Record<string, string> {
-  if (status === 401)
-    return { "WWW-Authenticate": code === "token_invalid" ? 'Bearer error="invalid_token"' : "Bearer" };
-  if (status === 429 || status === 503) return { "Retry-After": "5" };
-  return {};
 }
