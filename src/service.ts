@@ -210,10 +210,13 @@ export async function startService(
     },
     async stop() {
       gate.close();
+      // What waits for a slow body, or for Keycloak, is told at once. A request that comes whole is served for as long as there
+      // is a listener.
+      ending.cut();
+      realms?.stop();
       await drainPolling({ registry, members });
       const empty = server.stop(false);
-      // Nor waits anything for Keycloak: what has reached the journal is finished, and nothing else.
-      realms?.stop();
+      // What has reached the journal is finished, and nothing else.
       await router.end();
       logout.stop();
       const isSaved = await revoker.stop();

@@ -3,11 +3,13 @@ import { Problem } from "../model/problem.ts";
 /** The end of the service, for requests that wait for their client. */
 export interface Ending {
   readonly hasBegun: boolean;
+  /** Ends what is being received at this moment. */
+  cut(): void;
   /** From here on nothing is received any more. */
   begin(): void;
   /**
    * Resolves as `received` does, which its sender may hold up for as long as it likes: a body that is still coming. Throws
-   * `draining` as soon as the end begins, so that no stranger holds up a restart.
+   * `draining` as soon as it is cut, or the end begins, so that no stranger holds up a restart.
    */
   receive<T>(received: Promise<T>): Promise<T>;
 }
@@ -28,13 +30,18 @@ export function createEnding(): Ending {
     }
   }
 
+  function cut(): void {
+    for (const end of waiting) end();
+  }
+
   return {
     get hasBegun() {
       return hasBegun;
     },
+    cut,
     begin() {
       hasBegun = true;
-      for (const end of waiting) end();
+      cut();
     },
     receive,
   };
