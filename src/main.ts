@@ -23,6 +23,10 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     const { summary, help, key } = await import("./commands/key.ts");
     return { summary, help, run: key };
   },
+  async licenses() {
+    const { summary, help, licenses } = await import("./commands/licenses.ts");
+    return { summary, help, run: licenses };
+  },
 };
 
 /** argv → command. The only place that exits the process. */

@@ -1,6 +1,5 @@
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
-import { scripts } from "../../package.json";
 import { killAfterTest } from "./children.ts";
 import { folder } from "./folder.ts";
 import { apiKey, wsToken } from "./service.ts";
@@ -20,13 +19,10 @@ export async function binary(): Promise<string> {
   return built;
 }
 
-/** Runs the script `build` by the Bun that runs this: another, or none, may be on the PATH. */
+/** Does what `bun run build` does, by the Bun that runs this: another, or none, may be on the PATH. */
 async function build(): Promise<string> {
   const path = join(home, "amper-channels");
-  const [, command = "", entry = "", ...flags] = scripts.build.split(" ");
-  // In a folder of the run, for Bun leaves a file of 100 MB where it is interrupted.
-  const child = Bun.spawn([process.execPath, command, join(root, entry), ...flags, "--outfile", path], {
-    cwd: home,
+  const child = Bun.spawn([process.execPath, join(root, ".ci/build/main.ts"), "--outfile", path], {
     stdout: "ignore",
     stderr: "pipe",
   });
