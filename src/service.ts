@@ -98,7 +98,7 @@ export async function startService(
   const revocations = createRevocations({ keep_ms: revocations_ms, clock }, journal.history.revocations);
 
   // Who may come in, and how often.
-  const gate = createGate(settings, { events: events.requests, now });
+  const gate = createGate(settings, { events: events.requests, now: clock.uptime_ms });
   const clients = createClients(settings, events.requests);
   const [signing = journal.history.tokenSecret, ...others] = settings.token_secret;
   const secrets = [signing, ...others] as const;

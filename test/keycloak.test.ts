@@ -1,9 +1,13 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { exportSPKI, importJWK, SignJWT, UnsecuredJWT } from "jose";
 import { tokenProblem } from "../src/authorize/authorize.ts";
-import type { JwksOptions } from "../src/authorize/jwks.ts";
 import { takeApart, TokenRefused } from "../src/authorize/jwt.ts";
-import { createKeycloak, type AccessToken, type KeycloakRealm } from "../src/authorize/keycloak.ts";
+import {
+  createKeycloak,
+  type AccessToken,
+  type KeycloakOptions,
+  type KeycloakRealm,
+} from "../src/authorize/keycloak.ts";
 import type { JwksEvent } from "../src/observe/access-events.ts";
 import { Problem } from "../src/model/problem.ts";
 import { claimsOf, createClock, createKey, startRealm, user, type Behaviour, type Realm } from "./support/realm.ts";
@@ -17,7 +21,7 @@ afterEach(async () => {
 });
 
 /** A realm as `GET /authorize` meets it: a token is taken apart, judged, and refused by a problem. */
-function open(realm: Omit<KeycloakRealm, "name">, options: JwksOptions) {
+function open(realm: Omit<KeycloakRealm, "name">, options: KeycloakOptions) {
   const { verify, jwks } = createKeycloak({ ...realm, name: "keycloak" }, options);
   return {
     async verify(text: string): Promise<AccessToken> {
@@ -33,7 +37,7 @@ function open(realm: Omit<KeycloakRealm, "name">, options: JwksOptions) {
 type Keycloak = ReturnType<typeof open>;
 
 async function setUp(
-  given: { alg?: string; realm?: Partial<Omit<KeycloakRealm, "name">>; options?: JwksOptions } = {},
+  given: { alg?: string; realm?: Partial<Omit<KeycloakRealm, "name">>; options?: KeycloakOptions } = {},
 ) {
   const clock = createClock();
   const realm = await startRealm({ now: clock.now, ...(given.alg === undefined ? {} : { alg: given.alg }) });
@@ -51,6 +55,7 @@ async function setUp(
     },
     {
       now: clock.now,
+      uptime_ms: clock.now,
       schedule: clock.schedule,
       timeout_ms: 5_000,
       onEvent(event) {
@@ -215,7 +220,7 @@ describe("refuses a token", () => {
         logout_clients: [],
         algorithms: ["RS256", "HS256"],
       },
-      { now: clock.now, schedule: clock.schedule },
+      { now: clock.now, uptime_ms: clock.now, schedule: clock.schedule },
     );
     cleanups.push(careless.stop);
     const publicKey = await importJWK(realm.key.jwk, "RS256", { extractable: true });

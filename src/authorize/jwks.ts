@@ -6,7 +6,8 @@ import { fetchKeys, jwksFailures, type FetchOptions, type JwksFailure, type Keys
 import type { Keys } from "./realm-keys.ts";
 
 export interface JwksOptions {
-  readonly now?: () => number;
+  /** A clock that nobody sets: keys and waits are aged by it. */
+  readonly uptime_ms?: () => number;
   readonly fetch?: FetchOptions["fetch"];
   /** Runs something later, and returns what cancels it. The default does not keep the process alive. */
   readonly schedule?: (run: () => void, delay_ms: number) => () => void;
@@ -34,8 +35,8 @@ export interface Jwks {
   /** Asks the realm for a key that is not known, unless it was asked too often. */
   readonly find: (kid: string, purpose: Purpose) => Promise<Found>;
   readonly health: () => Omit<Check, "name">;
-  /** When the keys in use were fetched; undefined: there are none. */
-  readonly fetchedAt_ms: () => number | undefined;
+  /** How old the keys in use are; undefined: there are none. */
+  readonly age_ms: () => number | undefined;
   /** The first fetch. Never throws: `health` says how it went, and retries follow. */
   readonly start: () => Promise<void>;
   readonly stop: () => void;
@@ -60,8 +61,14 @@ const outage_seconds = 5;
  * nobody waits longer than ten seconds for a new one. Good keys outlive an outage by a day.
  */
 export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
-  const { now = Date.now, fetch = globalThis.fetch, schedule = later, timeout_ms = 5_000, onEvent } = options;
-  const limit = createRateLimit({ ...lookups, mostKeys: 2, now });
+  const {
+    uptime_ms = () => performance.now(),
+    fetch = globalThis.fetch,
+    schedule = later,
+    timeout_ms = 5_000,
+    onEvent,
+  } = options;
+  const limit = createRateLimit({ ...lookups, mostKeys: 2, now: uptime_ms });
   const stopped = new AbortController();
   let good: (Keys & { readonly fetchedAt_ms: number }) | undefined;
   let failing: { reason: JwksFailure; failures: number } | undefined;
@@ -100,21 +107,20 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
   function notFound(kid: string): Found {
     if (usable()?.unusable.has(kid) === true) return { kind: "unusable" };
     absent.delete(kid);
-    absent.set(kid, now());
+    absent.set(kid, uptime_ms());
     const [oldest] = absent.keys();
     if (absent.size > mostAbsent && oldest !== undefined) absent.delete(oldest);
     return { kind: "unknown" };
   }
 
   function wasAbsent(kid: string): boolean {
-    const age_ms = now() - (absent.get(kid) ?? -Infinity);
-    return age_ms >= 0 && age_ms < absent_ms;
+    return uptime_ms() - (absent.get(kid) ?? -Infinity) < absent_ms;
   }
 
   function foundIn(kid: string): Found | undefined {
     const [first, ...others] = usable()?.byKid.get(kid) ?? [];
     if (first === undefined) return undefined;
-    if (now() >= due_ms) void refresh();
+    if (uptime_ms() >= due_ms) void refresh();
     return { kind: "keys", keys: [first, ...others] };
   }
 
@@ -127,11 +133,11 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     if (stopped.signal.aborted) return outage_seconds;
     if (!isFailing()) return limit.take(purpose);
     // The retries of an outage have their own pace.
-    return now() < due_ms ? outage_seconds : 0;
+    return uptime_ms() < due_ms ? outage_seconds : 0;
   }
 
   function usable(): typeof good {
-    return good !== undefined && now() < good.fetchedAt_ms + usable_ms ? good : undefined;
+    return good !== undefined && uptime_ms() < good.fetchedAt_ms + usable_ms ? good : undefined;
   }
 
   async function refresh(): Promise<void> {
@@ -146,13 +152,13 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     if (typeof loaded === "string") {
       failing = { reason: loaded, failures: (failing?.failures ?? 0) + 1 };
     } else {
-      good = { ...loaded, fetchedAt_ms: now() };
+      good = { ...loaded, fetchedAt_ms: uptime_ms() };
       failing = undefined;
     }
     if (stopped.signal.aborted) return;
     const retry_ms = failing === undefined ? 0 : Math.min(longestRetry_ms, firstRetry_ms * 2 ** (failing.failures - 1));
     const delay_ms = failing === undefined ? fresh_ms : retry_ms;
-    due_ms = now() + delay_ms;
+    due_ms = uptime_ms() + delay_ms;
     cancelTimer?.();
     cancelTimer = schedule(() => void refresh(), delay_ms);
     if (failing !== undefined) onEvent?.({ kind: "jwks_failed", ...failing, retry_ms });
@@ -185,7 +191,12 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
 
   const has = (kid: string): boolean => usable()?.byKid.has(kid) === true;
 
-  return { has, find, health, fetchedAt_ms: () => usable()?.fetchedAt_ms, start: refresh, stop };
+  function age_ms(): number | undefined {
+    const keys = usable();
+    return keys && uptime_ms() - keys.fetchedAt_ms;
+  }
+
+  return { has, find, health, age_ms, start: refresh, stop };
 }
 
 function later(run: () => void, delay_ms: number): () => void {

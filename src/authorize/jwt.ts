@@ -110,7 +110,7 @@ export function createJwtVerifier({
   return async function verify(token, sort, at_ms = now()) {
     const kid = keyIdOf(token, sort);
     // While there are no keys at all, every token waits for them alike.
-    if (jwks.fetchedAt_ms() !== undefined && !jwks.has(kid)) refuseHopeless(token, sort, at_ms);
+    if (jwks.age_ms() !== undefined && !jwks.has(kid)) refuseHopeless(token, sort, at_ms);
     return tryKeys(keysIn(await jwks.find(kid, sort.purpose)), token, { sort, at_ms });
   };
 

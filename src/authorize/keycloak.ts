@@ -30,6 +30,8 @@ export interface AccessToken {
 }
 
 export interface KeycloakOptions extends JwksOptions {
+  /** The wall clock. */
+  readonly now?: () => number;
   /** The realm signed a token, good or not, that says it was issued then. */
   readonly onSigned?: (issuedAt_ms: number, life_ms: number) => void;
 }

@@ -30,13 +30,17 @@ export interface Realms {
  */
 export function createRealms(
   settings: RealmSettings,
-  { events, clock }: { events: Pick<Events["access"], "keysFetched">; clock: Pick<Clock, "now" | "realms"> },
+  {
+    events,
+    clock,
+  }: { events: Pick<Events["access"], "keysFetched">; clock: Pick<Clock, "now" | "uptime_ms" | "realms"> },
 ): Realms | undefined {
-  const { now } = clock;
+  const { now, uptime_ms } = clock;
   const realms = realmsOf(settings).map((realm) => {
     const { name, issuer } = realm;
     const keycloak = createKeycloak(realm, {
       now,
+      uptime_ms,
       onEvent: (event) => events.keysFetched(name, event),
       onSigned: (...told) => clock.realms.saw(issuer, ...told),
     });
@@ -83,8 +87,8 @@ export function createRealms(
     },
     ages: () =>
       realms.map(({ name, keycloak }) => {
-        const fetchedAt_ms = keycloak.jwks.fetchedAt_ms();
-        return { name, age_seconds: fetchedAt_ms === undefined ? undefined : (now() - fetchedAt_ms) / 1000 };
+        const age_ms = keycloak.jwks.age_ms();
+        return { name, age_seconds: age_ms === undefined ? undefined : age_ms / 1000 };
       }),
     start() {
       // Never throws: `health` says how it went, and retries follow.
