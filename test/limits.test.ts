@@ -5,7 +5,7 @@ import { engineUrl, metric, noSessions } from "./support/raw.ts";
 import { createClock, startRealm } from "./support/realm.ts";
 import { apiKey, start, wsToken } from "./support/service.ts";
 
-const behindProxy = { AMPER_TRUST_PROXY_HOPS: "1" };
+const behindProxy = { AMPER_TRUST_PROXY_HOPS: "1", AMPER_METRICS_OPEN: "true" };
 const from = (address: string) => ({ "X-Forwarded-For": address });
 
 /** A service whose clock stands still: a limit that is met stays met. */

@@ -17,7 +17,7 @@ afterEach(async () => {
 
 const atOnce = 50;
 
-async function setUp(env: Record<string, string> = { AMPER_TRUST_PROXY_HOPS: "1" }) {
+async function setUp(env: Record<string, string> = { AMPER_TRUST_PROXY_HOPS: "1", AMPER_METRICS_OPEN: "true" }) {
   const clock = createClock();
   const realm = await startRealm({ now: clock.now });
   realms.push(realm);

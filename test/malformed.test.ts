@@ -35,6 +35,7 @@ const settings = {
   AMPER_PING_TIMEOUT_MS: "600",
   AMPER_MAX_CONNECTIONS_PER_USER: "10000",
   AMPER_TRUST_PROXY_HOPS: "1",
+  AMPER_METRICS_OPEN: "true",
 };
 
 /** What is wrong with an answer, or null. A receipt may tell a user's name, whatever it is. */

@@ -9,7 +9,7 @@ import { start } from "./support/service.ts";
 const from = (address: string) => ({ "X-Forwarded-For": address });
 
 async function setUp(env: Record<string, string>) {
-  const { url } = await start({ AMPER_TRUST_PROXY_HOPS: "1", ...env });
+  const { url } = await start({ AMPER_TRUST_PROXY_HOPS: "1", AMPER_METRICS_OPEN: "true", ...env });
   const { token } = await authorize(url);
   const handshake = (address: string) => fetch(engineUrl(url, "polling"), { headers: from(address) });
   const post = (sid: string, body: string) => fetch(engineUrl(url, "polling", sid), { method: "POST", body });

@@ -63,14 +63,20 @@ export function createClients(
 /** What this machine calls itself. */
 const ownNames = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
 
+/** Headers by which proxies say that a request came through them. */
+const forwarding =
+  /^(?:via|forwarded|x-forwarded(?:-.+)?|x-(?:real|client|original|cluster|envoy)-.+|(?:true-client|cf-connecting)-ip|cdn-loop)$/;
+
 /**
- * Whether a request comes from this machine itself, and not from somebody behind a proxy that runs on it, nor from a page in
- * its browser: one that has given its own name our address could read the answer (DNS rebinding), but not hide that name.
+ * Whether a request seems to come from this machine itself. A proxy that runs on it is known by its headers only, if it adds
+ * any. A page in a browser on it that has given its own name our address could read the answer (DNS rebinding), but cannot hide
+ * that name.
  */
-export function isLoopback(peer: string, headers: Headers): boolean {
-  const forwarded = headers.has("x-forwarded-for") || headers.has("forwarded") || headers.has("x-real-ip");
+export function isOwn(peer: string, headers: Headers): boolean {
+  const isForwarded = headers.keys().some((name) => forwarding.test(name));
   // HTTP/1.0 needs no Host, and browsers do not speak it.
-  return !forwarded && rangeOf(peer) === "loopback" && ownNames.test(headers.get("host") ?? "localhost");
+  const isNamed = ownNames.test(headers.get("host") ?? "localhost");
+  return rangeOf(peer) === "loopback" && isNamed && !isForwarded;
 }
 
 /** Some proxies add the port: `192.0.2.1:5678`, `[2001:db8::1]:443`. */

@@ -120,7 +120,8 @@ export const Settings = v.pipe(
       public: true,
     }),
     metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
-      description: "token that may read /metrics; none: readable from this machine only",
+      description:
+        "token that may read /metrics; none: this machine only, while host is loopback and trust_proxy_hops 0",
       doubts(given) {
         const doubt = doubtAboutLength(given);
         return doubt === undefined ? [] : [{ place: [], doubt }];
