@@ -164,6 +164,7 @@ test("whatever is configured and whoever asks: a token stays below 4 KiB, and op
     const service = compose(made);
     const { token, channels } = await service.authorize({
       secret: made.asks,
+      scheme: "bearer",
       query: new URLSearchParams(made.query),
       client: { key: undefined },
     });

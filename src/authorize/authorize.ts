@@ -27,6 +27,8 @@ export interface Authorization {
 export interface AuthorizeRequest {
   /** Its bearer token. */
   readonly secret: string | undefined;
+  /** The scheme of its header Authorization, lower-case; undefined: it has none. */
+  readonly scheme: string | undefined;
   readonly query: URLSearchParams;
   readonly client: Pick<Client, "key">;
 }
@@ -36,6 +38,9 @@ export type Authorize = (request: AuthorizeRequest) => Promise<Authorization>;
 
 const details = {
   missing: "Send the header `Authorization: Bearer TOKEN`.",
+  dpop:
+    "Proofs of possession (DPoP) are not taken here: let Keycloak issue a bearer token to this audience, and send it as" +
+    " `Authorization: Bearer TOKEN`.",
   websocket:
     "This is a websocket token, which opens connections: send the WS token or the Keycloak access token that it was issued for.",
   unknown: "This is not a WS token of this service, or it has expired.",
@@ -58,8 +63,10 @@ export function createAuthorize(needs: {
 }): Authorize {
   const { access, tokens, revocations, realms, gate, events } = needs;
 
-  return async function authorize({ secret, query, client }) {
-    if (secret === undefined) throw new Problem("token_invalid", { detail: details.missing });
+  return async function authorize({ secret, scheme, query, client }) {
+    if (secret === undefined) {
+      throw new Problem("token_invalid", { detail: scheme === "dpop" ? details.dpop : details.missing });
+    }
     const wsToken = access.wsTokens.find(secret);
     if (typeof wsToken === "object") {
       gate.authorize(client);

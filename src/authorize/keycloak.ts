@@ -54,6 +54,7 @@ const Seconds = v.pipe(v.number(), v.minValue(0), v.maxValue(8.64e12));
 const Roles = v.object({ roles: v.optional(v.array(v.string()), []) });
 const Claims = v.object({
   typ: v.optional(v.string()),
+  cnf: v.optional(v.unknown()),
   sub: v.optional(KeycloakId),
   sid: v.optional(SessionId),
   azp: v.optional(v.string()),
@@ -67,6 +68,9 @@ type Claims = v.InferOutput<typeof Claims>;
 const details = {
   header: "The JWT's header needs `alg`, `kid`, and the `typ` JWT or at+jwt, as in Keycloak's access tokens.",
   not_access: "This is not an access token (`typ` Bearer): send the access token, not the ID or the refresh token.",
+  bound:
+    "The access token is bound to a key of its client (`cnf`), and whoever else holds it must not use it: this service takes" +
+    " bearer tokens only. In Keycloak, let the client get tokens for this audience without DPoP and without certificate binding.",
   expired: "The access token has expired: refresh it and try again.",
   too_old: "The access token was issued more than a day ago: refresh it and try again.",
   not_yet: "The access token is not valid yet (`nbf` or `iat` is in the future): compare the clocks.",
@@ -100,6 +104,7 @@ export function createKeycloak(realm: KeycloakRealm, options: KeycloakOptions = 
 
   async function verify(token: Unverified): Promise<AccessToken> {
     const claims = shaped(await verifyJwt(token, sort));
+    if (isBound(claims)) throw genuine(details.bound);
     if (claims.typ !== "Bearer") throw genuine(details.not_access);
     // Or else a token from the future would outlive the revocation of its user: only older ones are revoked.
     if (claims.iat > now() / 1000 + tolerance_seconds) throw genuine(details.not_yet);
@@ -121,6 +126,7 @@ export function createKeycloak(realm: KeycloakRealm, options: KeycloakOptions = 
 
   function claimDetail(claim: string, payload: JWTPayload): string {
     if (claim === "iss") return `The token's \`iss\` is not ${realm.issuer}, letter for letter.`;
+    if (isBound(payload)) return details.bound;
     // An ID token has another audience, too, but an Audience mapper would not help.
     if (payload["typ"] !== "Bearer") return details.not_access;
     if (claim === "nbf") return details.not_yet;
@@ -140,6 +146,15 @@ function shaped(payload: JWTPayload): Claims {
   throw genuine(
     claim === "sub" ? details.subject : `The token's \`${String(claim)}\` is not what Keycloak puts there.`,
   );
+}
+
+/**
+ * A token that its client has to prove a key for, by DPoP (RFC 9449) or a TLS certificate (RFC 8705). Nothing here sees that
+ * proof, so that a thief could use the token as well. Any `cnf` counts, even one that says nothing (RFC 7800 3.1): the realm
+ * means to confirm something that cannot be confirmed here.
+ */
+function isBound(claims: Readonly<Record<string, unknown>>): boolean {
+  return claims["cnf"] !== undefined || claims["typ"] === "DPoP";
 }
 
 function rolesOf({ realm_access, resource_access }: Claims): UserRoles {

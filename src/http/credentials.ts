@@ -7,3 +7,8 @@ export function bearer(headers: Headers): string | undefined {
 export function headerKey(headers: Headers): string | undefined {
   return bearer(headers) ?? headers.get("x-api-key") ?? undefined;
 }
+
+/** The scheme of the header Authorization, lower-case (RFC 9110 11.1). */
+export function schemeOf(headers: Headers): string | undefined {
+  return /^\S+/.exec(headers.get("authorization") ?? "")?.[0].toLowerCase();
+}

@@ -8,7 +8,7 @@ import type { Settings } from "../settings/schema.ts";
 import { readForm, readJson } from "./body.ts";
 import { clientFileRoutes } from "./client-files.ts";
 import { connectionRoutes, type ConnectionNeeds } from "./connections.ts";
-import { bearer, headerKey } from "./credentials.ts";
+import { bearer, headerKey, schemeOf } from "./credentials.ts";
 import type { Exchange } from "./exchange.ts";
 import { metricsRoute, type MetricsSettings } from "./metrics.ts";
 import { readiness, type ReadinessNeeds } from "./readiness.ts";
@@ -34,8 +34,10 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
   return {
     "/authorize": {
       pages: "listed",
-      GET: async ({ req, url, client }) =>
-        json(200, await authorize({ secret: bearer(req.headers), query: url.searchParams, client: client() })),
+      async GET({ req: { headers }, url, client }) {
+        const credential = { secret: bearer(headers), scheme: schemeOf(headers) };
+        return json(200, await authorize({ ...credential, query: url.searchParams, client: client() }));
+      },
     },
     "/notify": { POST: postNotify },
     ...clientFileRoutes(),

@@ -1,4 +1,4 @@
-import { decodeJwt } from "jose";
+import { decodeJwt, exportJWK, generateKeyPair, SignJWT } from "jose";
 import * as v from "valibot";
 import { issuerOf } from "./keycloak.ts";
 
@@ -15,9 +15,16 @@ export interface Login {
   readonly sid: string;
 }
 
+export interface LoginOptions {
+  readonly realm?: string;
+  readonly scope?: string;
+  /** The client shows a key, to which Keycloak binds the tokens (RFC 9449). */
+  readonly dpop?: boolean;
+}
+
 export interface Browser {
   /** The authorization-code flow with PKCE. Without a question, if the user has a session already. */
-  login(user: string, client: string, options?: { realm?: string; scope?: string }): Promise<Login>;
+  login(user: string, client: string, options?: LoginOptions): Promise<Login>;
   /** RP-initiated logout, as keycloak-js does it. */
   logout(login: Login): Promise<void>;
 }
@@ -29,10 +36,10 @@ const Claims = v.object({ sub: v.string(), sid: v.string() });
 export function createBrowser(): Browser {
   const cookies = new Map<string, string>();
 
-  async function go(url: string, form?: Readonly<Record<string, string>>): Promise<Response> {
+  async function go(url: string, form?: Readonly<Record<string, string>>, headers = {}): Promise<Response> {
     const response = await fetch(url, {
       redirect: "manual",
-      headers: { Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; ") },
+      headers: { Cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join("; "), ...headers },
       ...(form && { method: "POST", body: new URLSearchParams(form) }),
     });
     for (const line of response.headers.getSetCookie()) {
@@ -46,7 +53,7 @@ export function createBrowser(): Browser {
   async function login(
     user: string,
     client: string,
-    { realm = "amper", scope = "openid" }: { realm?: string; scope?: string } = {},
+    { realm = "amper", scope = "openid", dpop = false }: LoginOptions = {},
   ): Promise<Login> {
     const redirect_uri = addressOf(client);
     const code_verifier = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
@@ -67,13 +74,9 @@ export function createBrowser(): Browser {
     if (back.get("state") !== query.get("state"))
       throw new Error(`no login: ${response.status} ${await response.text()}`);
     const code = back.get("code") ?? "";
-    const answer = await go(endpoint(realm, "token"), {
-      grant_type: "authorization_code",
-      client_id: client,
-      redirect_uri,
-      code,
-      code_verifier,
-    });
+    const tokens = endpoint(realm, "token");
+    const grant = { grant_type: "authorization_code", client_id: client, redirect_uri, code, code_verifier };
+    const answer = await go(tokens, grant, dpop ? { DPoP: await proofFor(tokens) } : {});
     const { access_token: access, id_token: id, refresh_token: refresh } = v.parse(Tokens, await answer.json());
     return { access, id, refresh, client, realm, ...v.parse(Claims, decodeJwt(id)) };
   }
@@ -105,6 +108,15 @@ function endpoint(realm: string, name: string): string {
 /** Nothing is ever sent there. */
 function addressOf(client: string): string {
   return `https://${client}.example.com/`;
+}
+
+/** Shows a key of its own to Keycloak (RFC 9449 4.2). */
+async function proofFor(url: string): Promise<string> {
+  const { privateKey, publicKey } = await generateKeyPair("ES256");
+  return new SignJWT({ htm: "POST", htu: url, jti: crypto.randomUUID() })
+    .setProtectedHeader({ alg: "ES256", typ: "dpop+jwt", jwk: await exportJWK(publicKey) })
+    .setIssuedAt()
+    .sign(privateKey);
 }
 
 async function actionOf(page: Response): Promise<string> {
