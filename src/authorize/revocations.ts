@@ -15,7 +15,7 @@ export interface Revocations {
    * its user: nobody knows which it serves.
    */
   endsOwn(credential: OwnCredential): boolean;
-  /** Judges an access token by the clock of its realm. */
+  /** Judges an access token by the clock of its realm. For one that is of no session, the same holds. */
   endsOfRealm(credential: RealmCredential): boolean;
   /** Forgets what no living credential is about. */
   tidy(): void;
@@ -43,7 +43,7 @@ export function createRevocations(
   /** Both in the order of revocation, because a repeated one is moved to the end: the oldest in service time are the first. */
   const users = new Map<KeycloakId, InForce>();
   const sessions = new Map<SessionId, InForce>();
-  /** Of users whose websocket tokens of no session ended with a session. */
+  /** Of users whose tokens of no session ended with a session. */
   const unlinked = new Map<KeycloakId, InForce>();
   for (const entry of before) add(entry, entry);
 
@@ -71,9 +71,10 @@ export function createRevocations(
   }
 
   function endsOfRealm({ user, session, issuer, issuedAt_ms }: RealmCredential): boolean {
-    return [users.get(user), session === null ? undefined : sessions.get(session)].some(
-      (revocation) => revocation !== undefined && issuedAt_ms <= upTo_ms(revocation, issuer),
-    );
+    const upTo = (revocation: InForce | undefined) => revocation && upTo_ms(revocation, issuer);
+    // Of no session, it may serve any session of its own realm.
+    const ofSession_ms = session === null ? unlinked.get(user)?.realms[issuer] : upTo(sessions.get(session));
+    return issuedAt_ms <= Math.max(upTo(users.get(user)) ?? -Infinity, ofSession_ms ?? -Infinity);
   }
 
   function tidy(): void {

@@ -41,8 +41,8 @@ export interface Logout {
 
 /**
  * `POST /backchannel-logout` (OpenID Connect Back-Channel Logout 1.0). A `sid` ends that Keycloak session; without one, `sub`
- * ends all of the user's. With both, the user's websocket tokens of no session end as well (`logout_ends_unlinked`): a front
- * service asked for them, and did not say for which.
+ * ends all of the user's. With both, the user's tokens of no session end as well (`logout_ends_unlinked`): websocket tokens
+ * that a front service asked for without saying for which, and access tokens that name none.
  */
 export function createLogout(
   { logout_ends_unlinked }: Pick<Settings, "logout_ends_unlinked">,

@@ -45,8 +45,7 @@ export const Settings = v.pipe(
     }),
     keycloak,
     logout_ends_unlinked: setting(flag, true, {
-      description:
-        "a logout with sid and sub also ends that user's websocket tokens without a session; sid alone cannot",
+      description: "a logout with sid and sub also ends that user's tokens without a session; sid alone cannot",
       public: true,
     }),
     channels: optional(ChannelRules, {
