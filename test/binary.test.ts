@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { version } from "../package.json";
 import { connected, next, notify, transports } from "./support/client.ts";
 import { binary, env, launch, run } from "./support/binary.ts";
+import { certificate } from "./support/certificate.ts";
 import { folder } from "./support/folder.ts";
 import { apiKey, wsToken } from "./support/service.ts";
 
@@ -129,28 +130,7 @@ test("a reader of its log that is gone stops neither the service nor its end", a
 
 describe("TLS", () => {
   test("by tls_cert and tls_key", async () => {
-    const cwd = folder();
-    const [cert, key] = [join(cwd, "cert.pem"), join(cwd, "key.pem")];
-    const made = Bun.spawnSync(
-      [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=localhost",
-        "-keyout",
-        key,
-        "-out",
-        cert,
-      ],
-      { stderr: "ignore" },
-    );
-    expect(made.exitCode).toBe(0);
+    const { cert, key } = certificate();
     const { url } = await launch({ env: { AMPER_TLS_CERT: cert, AMPER_TLS_KEY: key } });
     expect(url).toStartWith("https://");
     const response = await fetch(`${url}/health/live`, { tls: { rejectUnauthorized: false } });

@@ -1,8 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { launch } from "./support/binary.ts";
+import { certificate } from "./support/certificate.ts";
 import { authorize } from "./support/client.ts";
-import { folder } from "./support/folder.ts";
 import { engineUrl, parseOpen } from "./support/raw.ts";
 import { apiKey, wsToken } from "./support/service.ts";
 
@@ -135,11 +134,7 @@ describe("security headers", () => {
   });
 
   test("tell browsers to stay with TLS where the service itself speaks it, and nowhere else", async () => {
-    const cwd = folder();
-    const [cert, key] = [join(cwd, "cert.pem"), join(cwd, "key.pem")];
-    const subject = ["-subj", "/CN=localhost", "-days", "1", "-nodes", "-newkey", "rsa:2048"];
-    const command = ["openssl", "req", "-x509", ...subject, "-keyout", key, "-out", cert];
-    expect(Bun.spawnSync(command, { stderr: "ignore" }).exitCode).toBe(0);
+    const { cert, key } = certificate();
     const { url } = await launch({ env: { AMPER_TLS_CERT: cert, AMPER_TLS_KEY: key } });
     for (const path of ["/health/live", "/nowhere", "/socket.io/?EIO=4&transport=polling", "/socket.io/socket.io.js"]) {
       const { headers } = await fetch(url + path, { tls: { rejectUnauthorized: false } });

@@ -22,6 +22,14 @@ export type ListenSettings = ClientLimits &
     | "max_header_bytes"
   >;
 
+/**
+ * Of TLS 1.2, whose defaults also have RSA key exchange, by which a key that is stolen later opens what was recorded, and CBC.
+ * (TLS 1.3 has its own, which are all of this kind.)
+ */
+const ciphers = ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"]
+  .flatMap((cipher) => [`ECDHE-ECDSA-${cipher}`, `ECDHE-RSA-${cipher}`])
+  .join(":");
+
 /** A request has to be there within this time, in steps of four seconds, however it drips. (For its head Bun has 10 s of its own.) */
 const idle_seconds = 10;
 /** The longest that Bun takes, which it keeps in units of four seconds in one byte. */
@@ -53,7 +61,7 @@ export function listen(
     hostname: host,
     port,
     ...(tls_cert !== undefined && tls_key !== undefined
-      ? { tls: { cert: Bun.file(tls_cert), key: Bun.file(tls_key) } }
+      ? { tls: { cert: Bun.file(tls_cert), key: Bun.file(tls_key), ciphers } }
       : {}),
     idleTimeout: idle_seconds,
     // Never met: bodies are measured where they are read, so that the answer is one of ours and not Bun's bare 413.
