@@ -14,7 +14,7 @@ export const summary = "run the service (the default); --dev for a trial on this
 export function help(): string {
   return `Usage: amper-channels [serve] [--dev] [--config PATH] [--SETTING VALUE …]
 
-  --dev    trial mode: listens on 127.0.0.1, makes and prints an API key and a WS token, keeps nothing
+  --dev    trial mode: listens on 127.0.0.1 (or on --host), makes and prints an API key and a WS token, keeps nothing
 
 ${settingsHelp()}`;
 }
@@ -66,7 +66,7 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
   }
   if (isAsked) inForce = reload(service, { started: settings, inForce }, load(), log);
   log.info("listening", { url: service.url, version });
-  if (trial !== undefined) process.stdout.write(welcome(service.url, trial));
+  if (trial !== undefined) process.stdout.write(welcome(service.url, settings.host, trial));
   if (!stop.signal.aborted) await once(stop.signal, "abort");
   const isComplete = await Promise.race([service.stop().catch(() => false), again]);
   return stopped(log, isComplete ? 0 : 1);

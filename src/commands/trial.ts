@@ -1,5 +1,6 @@
 import { sha256 } from "../model/digest.ts";
 import { makeKey } from "../settings/key-format.ts";
+import { isLoopback } from "../settings/loopback.ts";
 import type { Settings } from "../settings/schema.ts";
 import { version } from "../version.ts";
 
@@ -23,12 +24,12 @@ export function withTrial(settings: Settings, { apiKey, wsToken }: Trial): Setti
   };
 }
 
-/** What to try first, to be pasted as it is. */
-export function welcome(url: string, { apiKey, wsToken }: Trial): string {
+/** What to try first, to be pasted as it is. `host` is what the service listens on. */
+export function welcome(url: string, host: string, { apiKey, wsToken }: Trial): string {
   const notify = (body: object) =>
     `  curl -H 'Content-Type: application/json' -d '${JSON.stringify({ API_KEY: apiKey, msg: "hello", ...body })}' ${url}/notify\n`;
   return `
-AMPER Channels ${version}, trial mode: reachable from this machine only, and nothing is kept.
+AMPER Channels ${version}, trial mode: ${reach(host)}, and nothing is kept.
 
   URL        ${url}
   API key    ${apiKey}
@@ -44,4 +45,9 @@ Connect with it, in a page or in the console of one:
 Notify everyone on a channel, a user on every channel, a user on one channel:
 ${notify({ channel: "msf" })}${notify({ keycloak: "alice" })}${notify({ keycloak: "alice", channel: "msf" })}
 `;
+}
+
+function reach(host: string): string {
+  if (isLoopback(host)) return "reachable from this machine only";
+  return `reachable from other machines, too (host ${host}; for this one only, leave out --host)`;
 }
