@@ -1,5 +1,5 @@
 import { createAccess, longestCredential_ms } from "./authorize/access.ts";
-import { createAdmission } from "./authorize/admission.ts";
+import { createAdmission, createNaming } from "./authorize/admission.ts";
 import { createAuthorize } from "./authorize/authorize.ts";
 import { createRealms } from "./authorize/realms.ts";
 import { createRevocations } from "./authorize/revocations.ts";
@@ -132,9 +132,11 @@ export async function startService(
   // What comes from outside.
   const sessions = createSessions(settings, events.requests);
   const admit = createAdmission({ access, tokens });
+  const named = createNaming(access);
   const recovery = createRecovery(settings, window);
   const gateway = createGateway(settings, {
     admit,
+    named,
     access,
     recovery,
     held,

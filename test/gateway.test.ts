@@ -41,6 +41,7 @@ for (const [name, options] of Object.entries(transports)) {
           expiresAt_uptime_ms: Infinity,
         };
       },
+      named: () => ({ keycloakID: undefined, channel: undefined }),
       access: { endingOf: () => (revoked ? "revoked" : undefined) },
       recovery: () => ({
         pid: "p",

@@ -166,7 +166,8 @@ test("whatever is configured and whoever asks: a token stays below 4 KiB, and op
       secret: made.asks,
       scheme: "bearer",
       query: new URLSearchParams(made.query),
-      client: { key: undefined },
+      client: { address: "192.0.2.1", key: undefined },
+      requestId: "1",
     });
     expect([seed, round, token.length < most_bytes]).toEqual([seed, round, true]);
     const keycloakID = made.who.user;

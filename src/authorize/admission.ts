@@ -11,6 +11,12 @@ import type { Tokens } from "./tokens.ts";
  */
 export type Admit = (auth: unknown) => Admitted | RefusalCode | "forged" | "in_doubt";
 
+/** Whom the `auth` of a CONNECT names. Nothing of it is verified. */
+export type Naming = (auth: unknown) => {
+  readonly keycloakID: KeycloakId | undefined;
+  readonly channel: Channel | undefined;
+};
+
 const Auth = v.fallback(
   v.object({ token: v.optional(v.unknown()), keycloakID: v.optional(v.unknown()), channel: v.optional(v.unknown()) }),
   {},
@@ -47,6 +53,22 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
       expiresAt_uptime_ms,
     };
     return access.objectionTo(admitted) ?? (claims.isInDoubt ? "in_doubt" : admitted);
+  };
+}
+
+const Names = v.object({
+  keycloakID: v.fallback(v.optional(KeycloakId), undefined),
+  channel: v.fallback(v.optional(Channel), undefined),
+});
+
+/** Reads names for log lines, and leaves out secrets: a page may have mixed up its token and the id of its user. */
+export function createNaming({ apiKeys, wsTokens }: Pick<Access, "apiKeys" | "wsTokens">): Naming {
+  const isSecret = (text: string): boolean => [apiKeys, wsTokens].some((secrets) => secrets.find(text) !== "unknown");
+  const open = <T extends string>(text: T | undefined) => (text === undefined || isSecret(text) ? undefined : text);
+
+  return function named(auth) {
+    const { keycloakID, channel } = v.parse(Names, v.parse(Auth, auth));
+    return { keycloakID: open(keycloakID), channel: open(channel) };
   };
 }
 

@@ -30,7 +30,8 @@ export interface AuthorizeRequest {
   /** The scheme of its header Authorization, lower-case; undefined: it has none. */
   readonly scheme: string | undefined;
   readonly query: URLSearchParams;
-  readonly client: Pick<Client, "key">;
+  readonly client: Client;
+  readonly requestId: string;
 }
 
 /** Judges the token first: a refusal that costs nothing takes nothing from the rate of its address, which others share. */
@@ -63,7 +64,8 @@ export function createAuthorize(needs: {
 }): Authorize {
   const { access, tokens, revocations, realms, gate, events } = needs;
 
-  return async function authorize({ secret, scheme, query, client }) {
+  return async function authorize({ secret, scheme, query, client, requestId }) {
+    const by = { address: client.address, requestId };
     if (secret === undefined) {
       throw new Problem("token_invalid", { detail: scheme === "dpop" ? details.dpop : details.missing });
     }
@@ -71,7 +73,7 @@ export function createAuthorize(needs: {
     if (typeof wsToken === "object") {
       gate.authorize(client);
       gate.frontService(wsToken);
-      return forFrontService(wsToken, boundTo(query));
+      return forFrontService(wsToken, boundTo(query), by);
     }
     // Ours, and so no guess.
     if (tokens.verify(secret) !== "forged") throw new Problem("token_invalid", { detail: details.websocket });
@@ -80,22 +82,21 @@ export function createAuthorize(needs: {
       gate.signature(client);
       const accessToken = await verified(realms, secret);
       gate.authorize(client);
-      return forUser(accessToken);
+      return forUser(accessToken, by);
     }
     if (wsToken === "expired") throw new Problem("token_invalid", { detail: details.unknown });
     throw new Guess("token_invalid", { detail: details.unknown });
   };
 
-  function forFrontService(wsToken: WsToken, { user, session }: Bond): Authorization {
+  function forFrontService(wsToken: WsToken, { user, session }: Bond, by: Asker): Authorization {
     if (user === null && access.bindsToUser(wsToken))
       throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
-    events.authorized(`ws_token ${wsToken.name}`, user);
     const grant = { user, channels: wsToken.channels, rules: [], session, notAfter_ms };
-    return issue(`ws_token ${wsToken.sha256}`, grant);
+    return issue(`ws_token ${wsToken.sha256}`, grant, { ...by, through: `ws_token ${wsToken.name}` });
   }
 
-  function forUser(token: AccessToken): Authorization {
+  function forUser(token: AccessToken, by: Asker): Authorization {
     const { user, session, realm, issuer } = token;
     if (revocations.endsOfRealm(token)) throw new Problem("token_invalid", { detail: details.logged_out });
     const rules = access.rulesOf(issuer);
@@ -103,31 +104,25 @@ export function createAuthorize(needs: {
     if (met?.length === 0) {
       throw new Problem("no_channel", { detail: hasRoles(token) ? details.no_channel : details.no_roles });
     }
-    events.authorized(`realm ${realm}`, user);
-    const channels = met?.map(([channel]) => channel) ?? "*";
-    return issue(`realm ${issuer}`, {
-      user,
-      channels,
-      rules: ruleIds(met ?? []),
-      session,
-      accessIssuedAt_ms: token.issuedAt_ms,
-    });
+    const channels: Channels = met?.map(([channel]) => channel) ?? "*";
+    const grant = { user, channels, rules: ruleIds(met ?? []), session, accessIssuedAt_ms: token.issuedAt_ms };
+    return issue(`realm ${issuer}`, grant, { ...by, through: `realm ${realm}` });
   }
 
-  function issue(grantor: Grantor, grant: Omit<Grant, "via" | "selection">): Authorization {
-    const { user, channels } = grant;
+  function issue(
+    grantor: Grantor,
+    grant: Omit<Grant, "via" | "selection">,
+    by: Asker & { readonly through: string },
+  ): Authorization {
+    const { user, session, channels } = grant;
     const { token, issuedAt_ms, expiresAt_ms } = tokens.issue({
       ...grant,
       via: access.idOf(grantor),
       selection: channels === "*" ? undefined : () => access.select(grantor, channels),
     });
-    return {
-      token,
-      expiresIn: (expiresAt_ms - issuedAt_ms) / 1000,
-      expiresAt: new Date(expiresAt_ms).toISOString(),
-      keycloakID: user,
-      channels,
-    };
+    const expiresAt = new Date(expiresAt_ms).toISOString();
+    events.authorized({ ...by, user, session, channels, expiresAt });
+    return { token, expiresIn: (expiresAt_ms - issuedAt_ms) / 1000, expiresAt, keycloakID: user, channels };
   }
 }
 
@@ -155,6 +150,12 @@ function meets(token: AccessToken, rule: ChannelRule): boolean {
 
 function hasRoles({ roles }: AccessToken): boolean {
   return roles.realm.size > 0 || roles.ofClient.values().some(({ size }) => size > 0);
+}
+
+/** Where a request for a token came from. */
+interface Asker {
+  readonly address: string;
+  readonly requestId: string;
 }
 
 /** Whom a front service asks a token for. */

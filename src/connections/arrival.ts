@@ -1,6 +1,6 @@
 import type { Socket } from "socket.io";
 import type { Access } from "../authorize/access.ts";
-import type { Admit } from "../authorize/admission.ts";
+import type { Admit, Naming } from "../authorize/admission.ts";
 import type { Held } from "../journal/held.ts";
 import type { Gate } from "../limits/gate.ts";
 import type { NotificationEntry } from "../model/entry.ts";
@@ -21,6 +21,7 @@ export type ArrivalSettings = Pick<Settings, "connect_timeout_ms" | "max_connect
 
 export interface ArrivalNeeds {
   readonly admit: Admit;
+  readonly named: Naming;
   readonly access: Pick<Access, "endingOf">;
   readonly recovery: Recovery;
   readonly held: Pick<Held, "waiting" | "confirm">;
@@ -60,16 +61,25 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       // Called even so: Socket.IO forgets a socket only after its last middleware has answered.
       return next(new Error("one CONNECT per connection"));
     }
-    const admitted = judge(socket.handshake.auth);
+    const { auth } = socket.handshake;
+    const admitted = judge(auth);
     if (typeof admitted === "object") {
       session.phase = { name: "admitted", admitted };
       return next();
     }
     session.phase = { name: "settled" };
-    if (admitted === "in_doubt") return postpone(session, next);
-    if (admitted === "forged") needs.gate.failed({ key: session.address });
+    const newcomer = {
+      ...needs.named(auth),
+      address: session.client.address,
+      transport: session.engine.transport.name,
+    };
+    if (admitted === "in_doubt") {
+      events.postponed(newcomer);
+      return postpone(session, next);
+    }
+    if (admitted === "forged") needs.gate.failed(session.client);
     const code = admitted === "forged" ? "token_invalid" : admitted;
-    events.refused(code);
+    events.refused(code, newcomer);
     // Socket.IO's own timeout waits until the refusal was fetched.
     endLater(session.engine, connect_timeout_ms);
     next(Object.assign(new Error(refusals[code]), { data: { code } }));
@@ -77,7 +87,6 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
 
   /** Refuses for now: the engine ends without an answer to the CONNECT, after which a stock client comes back by itself. */
   function postpone({ engine }: Session, next: (error: Error) => void): void {
-    events.postponed();
     engine.on("close", () => next(new Error("postponed")));
     endLater(engine, Math.min(connect_timeout_ms, postponement_ms));
   }

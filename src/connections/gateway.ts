@@ -62,7 +62,7 @@ export function createGateway(
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
-    const session = sessions.open(conn, clients.of(req, server).key);
+    const session = sessions.open(conn, clients.of(req, server));
     polls.open(conn);
     endUpgradeWithSession(conn, webSockets.cut);
     limitPackets(session, settings, { events, now: clock.now });

@@ -37,7 +37,8 @@ export function limitPackets(
     // The type of a packet is one character more; a binary one on a websocket has none.
     bytes += data === undefined ? 1 : typeof data === "string" ? 1 + Buffer.byteLength(data) : data.byteLength;
     if (messages <= max_client_messages && bytes <= max_client_bytes) return;
-    events.sentTooMuch(messages > max_client_messages ? "max_client_messages" : "max_client_bytes");
+    const limit = messages > max_client_messages ? "max_client_messages" : "max_client_bytes";
+    events.sentTooMuch(limit, { address: session.client.address });
     engine.close();
   });
 }

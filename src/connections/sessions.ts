@@ -1,3 +1,4 @@
+import type { Client } from "../limits/address.ts";
 import { createCounts } from "../limits/counts.ts";
 import type { Admitted } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
@@ -27,8 +28,7 @@ export type Phase =
 /** An engine connection, from its handshake on. */
 export interface Session {
   readonly engine: EngineSocket;
-  /** What limits per address count by. Undefined: they are off for it. */
-  readonly address: string | undefined;
+  readonly client: Client;
   phase: Phase;
 }
 
@@ -48,7 +48,7 @@ export interface Sessions {
   /** Throws `overloaded` or `rate_limited`: nobody else can be taken by this transport, or not from this address, for now. */
   requireRoom(address: string | undefined, transport: TransportName): void;
   /** Ends by itself when the engine connection closes. */
-  open(engine: EngineSocket, address: string | undefined): Session;
+  open(engine: EngineSocket, client: Client): Session;
   get(engine: object): Session | undefined;
   /** Its CONNECT was good. */
   authenticated(session: Session): void;
@@ -57,7 +57,10 @@ export interface Sessions {
 }
 
 /** The engine connections, those included that have not sent their CONNECT yet: whose limits are for strangers. */
-export function createSessions(settings: SessionSettings, events: Pick<Events["requests"], "limited">): Sessions {
+export function createSessions(
+  settings: SessionSettings,
+  events: Pick<Events["requests"], "limited" | "crowdedOut">,
+): Sessions {
   const sessions = new Map<object, Session>();
   /** In the order of their handshakes. */
   const strangers = new Set<Session>();
@@ -84,8 +87,9 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
     return new Problem(code, { detail: `As many connections ${what} as the service takes (${limit}).` });
   }
 
-  function open(engine: EngineSocket, address: string | undefined): Session {
-    const session: Session = { engine, address, phase: { name: "open" } };
+  function open(engine: EngineSocket, client: Client): Session {
+    const session: Session = { engine, client, phase: { name: "open" } };
+    const address = client.key;
     sessions.set(engine, session);
     strangers.add(session);
     if (address !== undefined) {
@@ -106,7 +110,8 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
 
   /** From its handshake on, until it upgrades or ends. */
   function countPolling(session: Session): void {
-    const { engine, address } = session;
+    const { engine } = session;
+    const address = session.client.key;
     if (address !== undefined) pollingPerAddress.add(address);
     let polls = true;
     const end = (): void => {
@@ -131,14 +136,14 @@ export function createSessions(settings: SessionSettings, events: Pick<Events["r
 
   function endOldest([oldest]: ReadonlySet<Session>, limit: keyof SessionSettings): void {
     if (oldest === undefined) return;
-    events.limited(limit);
+    events.crowdedOut(limit, oldest.client.address);
     forgetStranger(oldest);
     cut(oldest.engine);
   }
 
   function forgetStranger(session: Session): void {
     strangers.delete(session);
-    const { address = "" } = session;
+    const address = session.client.key ?? "";
     const own = strangersOf.get(address);
     own?.delete(session);
     if (own?.size === 0) strangersOf.delete(address);

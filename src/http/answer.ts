@@ -63,7 +63,7 @@ export function createAnswers(
       response = await (isEngine ? engine(exchange) : router.dispatch(place.route, exchange));
     } catch (error) {
       if (error instanceof Problem) {
-        events.refused({ route, code: error.code, requestId: id, address: client().address });
+        events.refused({ route, code: error.code, reason: error.message, requestId: id, address: client().address });
       } else {
         events.crashed(error, id);
       }

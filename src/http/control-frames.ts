@@ -15,7 +15,7 @@ export function limitControlFrames<Socket extends Closable>(options: {
   readonly most: number;
   readonly interval_ms: number;
   /** The connection is closed for it. */
-  readonly onExceeded: () => void;
+  readonly onExceeded: (ws: Socket) => void;
 }): { ping: (ws: Socket) => void; pong: (ws: Socket) => void } {
   const { most, interval_ms, onExceeded } = options;
   /** Only of those that send some: others cost nothing. */
@@ -27,7 +27,7 @@ export function limitControlFrames<Socket extends Closable>(options: {
     if (counted === undefined || now_ms - counted.since_ms > interval_ms) {
       talkers.set(ws, { count: 1, since_ms: now_ms });
     } else if (++counted.count > most) {
-      onExceeded();
+      onExceeded(ws);
       // RFC 6455 7.4.1: 1008, a message that violates the policy.
       ws.close(1008, "too many control frames");
     }

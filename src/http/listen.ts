@@ -1,4 +1,5 @@
 import http from "node:http";
+import type { BunWebSocket } from "../connections/connection.ts";
 import type { Gateway, SocketData } from "../connections/gateway.ts";
 import type { ClientLimits } from "../connections/packets.ts";
 import type { Events } from "../observe/events.ts";
@@ -76,7 +77,8 @@ export function listen(
       ...limitControlFrames({
         most: max_client_messages,
         interval_ms: silence_ms,
-        onExceeded: () => events.sentTooMuch("max_client_messages"),
+        onExceeded: ({ remoteAddress }: BunWebSocket) =>
+          events.sentTooMuch("max_client_messages", { peer: remoteAddress }),
       }),
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
       idleTimeout: Math.min(longestSilence_seconds, Math.ceil(silence_ms / 1000) + idle_seconds),

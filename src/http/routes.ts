@@ -34,9 +34,10 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
   return {
     "/authorize": {
       pages: "listed",
-      async GET({ req: { headers }, url, client }) {
+      async GET({ req: { headers }, url, client, id }) {
         const credential = { secret: bearer(headers), scheme: schemeOf(headers) };
-        return json(200, await authorize({ ...credential, query: url.searchParams, client: client() }));
+        const origin = { client: client(), requestId: id };
+        return json(200, await authorize({ ...credential, ...origin, query: url.searchParams }));
       },
     },
     "/notify": { POST: postNotify },

@@ -1,6 +1,6 @@
 import type { Revoked } from "../model/entry.ts";
 import type { LogoutToken } from "../model/grant.ts";
-import type { KeycloakId } from "../model/names.ts";
+import type { Channels, KeycloakId, SessionId } from "../model/names.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 
@@ -13,6 +13,16 @@ export type JwksEvent =
 interface LogoutSender {
   readonly requestId: string;
   readonly client: { readonly address: string };
+}
+
+interface Authorized {
+  readonly through: string;
+  readonly user: KeycloakId | null;
+  readonly session: SessionId | null;
+  readonly channels: Channels;
+  readonly expiresAt: string;
+  readonly address: string;
+  readonly requestId: string;
 }
 
 /** Who is let in, who is thrown out, and the keys that tell. */
@@ -35,10 +45,10 @@ export function accessEvents(log: Log, metrics: Metrics) {
   const fetches = metrics.counter("jwks_fetches_total", "Fetches of a realm's keys by result.", "realm", "result");
 
   return {
-    /** `through`: `ws_token NAME` or `realm NAME`. */
-    authorized(through: string, user: KeycloakId | null): void {
-      authorized.inc({ through });
-      log.debug("authorized", { through, keycloakID: user });
+    /** Somebody was given a websocket token. `through`: `ws_token NAME` or `realm NAME`. */
+    authorized({ user, channels, ...grant }: Authorized): void {
+      authorized.inc({ through: grant.through });
+      log.info("authorized", { keycloakID: user, channels: channels === "*" ? "*" : channels.join(" "), ...grant });
     },
     revokedByOperator(user: KeycloakId, connections: number, by: { key: string; requestId: string }): void {
       revoked.inc({ cause: "operator" });

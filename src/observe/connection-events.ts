@@ -1,11 +1,19 @@
 import type { Channel, KeycloakId } from "../model/names.ts";
-import type { ClosingCode, RefusalCode } from "../model/refusal.ts";
+import { refusals as sentences, type ClosingCode, type RefusalCode } from "../model/refusal.ts";
 import type { Log } from "./log.ts";
 import type { Metrics, SharedCounters } from "./metrics.ts";
 
 interface Who {
   readonly user: KeycloakId;
   readonly channel: Channel;
+}
+
+/** Where a page that asks to be let in comes from, and who it says it is: nothing of it need be true. */
+interface Newcomer {
+  readonly keycloakID: KeycloakId | undefined;
+  readonly channel: Channel | undefined;
+  readonly address: string;
+  readonly transport: string;
 }
 
 /** Pages that connect, are refused, and leave. */
@@ -33,24 +41,24 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
 
   return {
     /** `cause`: why it was not recovered; undefined: it was, and `missed` notifications were replayed. */
-    connected({ channel }: Who, { cause, missed }: { cause: string | undefined; missed: number }): void {
+    connected({ user, channel }: Who, { cause, missed }: { cause: string | undefined; missed: number }): void {
       if (cause === undefined) recovered.inc();
       else notRecovered.inc({ cause });
       replayed.inc(missed);
-      log.debug("connected", { channel, recovered: cause === undefined, cause });
+      log.debug("connected", { keycloakID: user, channel, recovered: cause === undefined, cause });
     },
-    disconnected({ channel }: Who, reason: string): void {
+    disconnected({ user, channel }: Who, reason: string): void {
       disconnects.inc({ reason });
-      log.debug("disconnected", { channel, reason });
+      log.debug("disconnected", { keycloakID: user, channel, reason });
     },
-    refused(code: RefusalCode): void {
+    refused(code: RefusalCode, from: Newcomer): void {
       refusals.inc({ code });
-      log.info("connection refused", { code });
+      log.info("connection refused", { code, reason: sentences[code], ...from });
     },
     /** Only a wall clock that was just set says that the token has expired. */
-    postponed(): void {
+    postponed(from: Newcomer): void {
       postponed.inc();
-      log.info("connection postponed: the wall clock was set");
+      log.info("connection postponed: the wall clock was set", { ...from });
     },
     closing({ user, channel }: Who, code: ClosingCode): void {
       closings.inc({ code });
@@ -62,10 +70,10 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
     answerLost: (): void => answersLost.inc(),
     /** A client sent an event, which nobody listens to. */
     dropped: (): void => dropped.inc(),
-    /** A client sent more than it may: its connection is closed. */
-    sentTooMuch(limit: "max_client_messages" | "max_client_bytes"): void {
+    /** A client sent more than it may: its connection is closed. `peer`: what is known is the other end, maybe a proxy. */
+    sentTooMuch(limit: "max_client_messages" | "max_client_bytes", from: { address: string } | { peer: string }): void {
       limited.inc({ limit });
-      log.info("a client sent too much", { limit });
+      log.info("a client sent too much", { limit, ...from });
     },
   };
 }

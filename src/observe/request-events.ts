@@ -34,7 +34,7 @@ export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }:
       answers.latency ??= latency.labels({ route, status: String(status) });
       answers.latency.observe(seconds);
     },
-    refused(problem: { route: string; code: ProblemCode; requestId: string; address: string }): void {
+    refused(problem: { route: string; code: ProblemCode; reason: string; requestId: string; address: string }): void {
       refusals.inc({ code: problem.code });
       // A line of its own: Keycloak sends a logout once, and one that is refused may be a session that lives on.
       if (problem.route === "/backchannel-logout") log.warn("logout refused", problem);
@@ -44,6 +44,11 @@ export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }:
     crashed: (error: unknown, requestId?: string): void => log.crash(error, { requestId }),
     /** A limit was met, by the name of its setting. */
     limited: (limit: string): void => limited.inc({ limit }),
+    /** An unauthenticated connection has made way for a newer one. */
+    crowdedOut(limit: string, address: string): void {
+      limited.inc({ limit });
+      log.info("unauthenticated connection ended", { limit, address, reason: "a newer one took its place" });
+    },
     /** The kernel lets no more connections wait than this. */
     acceptQueueShort(connections: number): void {
       const reason =
