@@ -1,18 +1,18 @@
 import { afterEach, describe, expect, spyOn, test } from "bun:test";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { launch, listening, spawn } from "./support/binary.ts";
 import { notify } from "./support/client.ts";
 import { folder } from "./support/folder.ts";
+import { listen } from "./support/loopback.ts";
 import { rawPolling, until } from "./support/raw.ts";
 import { apiKey, start } from "./support/service.ts";
 
 /** A stop finishes what has reached the journal, and nothing else: not what a stranger is still sending. */
 
-const open = new Set<Socket | Server>();
+const open = new Set<Socket>();
 afterEach(() => {
-  for (const one of open) if ("destroy" in one) one.destroy();
-  for (const one of open) if (!("destroy" in one)) one.close();
+  for (const socket of open) socket.destroy();
   open.clear();
 });
 
@@ -92,14 +92,11 @@ test("a login that waits for Keycloak does not hold up the stop", async () => {
     socket.on("error", () => {});
     socket.once("data", () => asked.resolve());
   });
-  open.add(keycloak);
-  await new Promise<void>((resolve) => keycloak.listen(0, "127.0.0.1", resolve));
-  const address = keycloak.address();
-  const port = address !== null && typeof address === "object" ? address.port : 0;
+  const origin = await listen(keycloak, () => {});
   try {
-    const service = await start({ AMPER_KEYCLOAK_ISSUER: `http://127.0.0.1:${port}/realms/main` });
+    const service = await start({ AMPER_KEYCLOAK_ISSUER: `${origin}/realms/main` });
     const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-    const claims = { iss: `http://127.0.0.1:${port}/realms/main`, sub: "alice", exp: 4_000_000_000 };
+    const claims = { iss: `${origin}/realms/main`, sub: "alice", exp: 4_000_000_000 };
     const token = `${part({ alg: "RS256", kid: "new" })}.${part(claims)}.c2lnbmF0dXJl`;
     const answer = fetch(`${service.url}/authorize`, { headers: { Authorization: `Bearer ${token}` } });
     await asked.promise;

@@ -1,5 +1,5 @@
-import { afterEach } from "bun:test";
 import { connect, createServer, type Socket } from "node:net";
+import { listen } from "../support/loopback.ts";
 
 /** A network between a page and the service, to which happens what happens to networks. Closed after the test by itself. */
 export interface Network {
@@ -30,13 +30,6 @@ interface Pair {
   hasServed: boolean;
   isPolling: boolean;
 }
-
-const open = new Set<() => void>();
-
-afterEach(() => {
-  for (const close of open) close();
-  open.clear();
-});
 
 export async function network(port: number): Promise<Network> {
   const pairs = new Set<Pair>();
@@ -93,16 +86,9 @@ export async function network(port: number): Promise<Network> {
     page.on("close", () => void (service.destroyed && pairs.delete(pair)));
     service.on("close", () => void (page.destroyed && pairs.delete(pair)));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the network has no port");
   const cut = (): void => pairs.forEach(destroy);
-  open.add(() => {
-    server.close();
-    cut();
-  });
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: await listen(server, cut),
     cut,
     close() {
       isClosed = true;

@@ -10,8 +10,7 @@ import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
 import { closeFrames } from "./frames.ts";
 import { stopKeycloak } from "./keycloak.ts";
-import { closeLosingProxies } from "./losing-proxy.ts";
-import { closeProxies } from "./proxy.ts";
+import { closeServers } from "./loopback.ts";
 import { closeRaws } from "./raw.ts";
 import { stopServices } from "./service.ts";
 
@@ -22,8 +21,7 @@ afterEach(killChildren);
 afterEach(closePages);
 afterEach(closeBrowsers);
 afterEach(unmount);
-afterEach(closeProxies);
-afterEach(closeLosingProxies);
+afterEach(closeServers);
 afterEach(stopServices);
 
 afterAll(stopKeycloak);

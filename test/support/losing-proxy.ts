@@ -1,4 +1,5 @@
 import { connect, createServer, type Socket } from "node:net";
+import { listen } from "./loopback.ts";
 
 /** A network that loses an answer on its way: the service has sent it, and the client has nothing of it. */
 export interface LosingProxy {
@@ -16,8 +17,6 @@ export interface LosingProxy {
   holdWebSockets(): void;
   releaseWebSockets(): void;
 }
-
-const open = new Set<() => void>();
 
 export async function losingProxy(to: string): Promise<LosingProxy> {
   const port = Number(new URL(to).port);
@@ -75,14 +74,7 @@ export async function losingProxy(to: string): Promise<LosingProxy> {
       });
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
-  open.add(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  const url = `http://127.0.0.1:${address.port}`;
+  const url = await listen(server, () => sockets.forEach((socket) => socket.destroy()));
 
   async function serve(connections: number): Promise<void> {
     const ask = async (): Promise<string> => (await fetch(`${url}/health/live`)).text();
@@ -103,9 +95,4 @@ export async function losingProxy(to: string): Promise<LosingProxy> {
       for (const release of waiting) release();
     },
   };
-}
-
-export function closeLosingProxies(): void {
-  for (const close of open) close();
-  open.clear();
 }

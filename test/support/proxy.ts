@@ -1,4 +1,5 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { listen } from "./loopback.ts";
 
 /** A network between a client and the service that can be cut and can stall. */
 export interface Proxy {
@@ -9,8 +10,6 @@ export interface Proxy {
   stall(): void;
   resume(): void;
 }
-
-const open = new Set<() => void>();
 
 export async function proxy(port: number): Promise<Proxy> {
   let stalled = false;
@@ -30,9 +29,6 @@ export async function proxy(port: number): Promise<Proxy> {
     }
     if (stalled) upstream.pause();
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the proxy has no port");
   const cut = (): void => {
     stalled = false;
     for (const [client, upstream] of pairs) {
@@ -40,12 +36,8 @@ export async function proxy(port: number): Promise<Proxy> {
       upstream.destroy();
     }
   };
-  open.add(() => {
-    server.close();
-    cut();
-  });
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    url: await listen(server, cut),
     cut,
     stall() {
       stalled = true;
@@ -56,9 +48,4 @@ export async function proxy(port: number): Promise<Proxy> {
       for (const [, upstream] of pairs) upstream.resume();
     },
   };
-}
-
-export function closeProxies(): void {
-  for (const close of open) close();
-  open.clear();
 }
