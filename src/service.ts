@@ -25,6 +25,7 @@ import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
 import type { Listener } from "./http/exchange.ts";
 import { listen } from "./http/listen.ts";
+import { createPersistence } from "./http/persistence.ts";
 import { createRouter } from "./http/router.ts";
 import { createRoutes } from "./http/routes.ts";
 import { createHeld } from "./journal/held.ts";
@@ -176,6 +177,7 @@ export async function startService(
     engine,
     clients,
     ending,
+    persistence: createPersistence(gate),
     cors,
     events: events.requests,
   });

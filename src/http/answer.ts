@@ -8,6 +8,7 @@ import { enginePath, type EngineRoute } from "./engine.ts";
 import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
+import type { Persistence } from "./persistence.ts";
 import { problem, secure } from "./respond.ts";
 import type { Route, Router, RouteTable } from "./router.ts";
 
@@ -42,11 +43,12 @@ export function createAnswers(
     readonly engine: EngineRoute;
     readonly clients: Clients;
     readonly ending: Ending;
+    readonly persistence: Persistence;
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
   },
 ): Answers {
-  const { table, router, engine, clients, ending, cors, events } = needs;
+  const { table, router, engine, clients, ending, persistence, cors, events } = needs;
 
   async function answer(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
     const started_ms = performance.now();
@@ -81,6 +83,9 @@ export function createAnswers(
     // RFC 6797 7.2: never over plain HTTP.
     if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
     response.headers.set("X-Request-Id", id);
+    // As GET has it (RFC 9110 9.3.2), where Bun leaves it out.
+    if (req.method === "HEAD") response.headers.set("Date", new Date().toUTCString());
+    persistence.mark(req, response.headers);
     if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS") cors.mark(req, response.headers);
     // A poll waits on purpose.
     const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;

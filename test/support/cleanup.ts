@@ -6,6 +6,7 @@ import { afterAll, afterEach } from "bun:test";
 import { killChildren } from "./children.ts";
 import { closeBrowsers } from "./chromium.ts";
 import { closePages } from "./client.ts";
+import { closeDialogues } from "./dialogue.ts";
 import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
 import { closeFrames } from "./frames.ts";
@@ -16,6 +17,7 @@ import { stopServices } from "./service.ts";
 
 // First: a service that stops waits for the raw sessions that are still open.
 afterEach(closeRaws);
+afterEach(closeDialogues);
 afterEach(closeFrames);
 afterEach(killChildren);
 afterEach(closePages);

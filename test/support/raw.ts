@@ -248,7 +248,7 @@ export async function handled(url: string): Promise<void> {
 }
 
 /** The answers that are complete. */
-function parseAnswers(text: string, isHead: boolean): Answer[] {
+export function parseAnswers(text: string, isHead: boolean): Answer[] {
   const answers: Answer[] = [];
   for (let rest = text; ;) {
     const end = rest.indexOf("\r\n\r\n");
