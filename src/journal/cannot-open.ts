@@ -19,3 +19,8 @@ export function reasonOf(error: unknown, otherwise = "unknown reason"): string {
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }
+
+/** By number: a container may run under one that has no name, and Bun takes the name from the environment. */
+export function currentUser(): string {
+  return `user ${process.getuid?.() ?? "unknown"}`;
+}

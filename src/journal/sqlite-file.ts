@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { hostname } from "node:os";
-import { CannotOpen, codeOf } from "./cannot-open.ts";
+import { CannotOpen, codeOf, currentUser } from "./cannot-open.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
@@ -30,19 +30,23 @@ const besides = ["-wal", "-shm", "-journal"];
 export function prepareFile(path: string): void {
   const file = openSync(path, "a+", 0o600);
   try {
-    const header = Buffer.alloc(100);
-    const length = readSync(file, header, 0, header.length, 0);
-    const isDatabase = length === header.length && header.toString("latin1", 0, 16) === "SQLite format 3\0";
-    if (length > 0 && (!isDatabase || header.readUInt32BE(68) !== applicationId)) {
-      throw new CannotOpen(
-        `${path} is not a journal of this service: it was left as it is. Choose another path for \`journal\``,
-      );
-    }
+    requireJournal(file, path);
     tighten(file, path);
   } finally {
     closeSync(file);
   }
   for (const beside of besides) tightenBeside(realpathSync(path) + beside);
+}
+
+/** Throws `CannotOpen` for a file with anything else in it. */
+export function requireJournal(file: number, path: string): void {
+  const header = Buffer.alloc(100);
+  const length = readSync(file, header, 0, header.length, 0);
+  const isDatabase = length === header.length && header.toString("latin1", 0, 16) === "SQLite format 3\0";
+  if (length === 0 || (isDatabase && header.readUInt32BE(68) === applicationId)) return;
+  throw new CannotOpen(
+    `${path} is not a journal of this service: it was left as it is. Choose another path for \`journal\``,
+  );
 }
 
 function tightenBeside(path: string): void {
@@ -70,11 +74,6 @@ function tighten(file: number, path: string): void {
       `${path} can be read or written by other users (mode ${mode.toString(8)}), and ${currentUser()} cannot change that: chmod 600 it. It holds the secret of the websocket tokens`,
     );
   }
-}
-
-/** By number: a container may run under one that has no name, and Bun takes the name from the environment. */
-export function currentUser(): string {
-  return `user ${process.getuid?.() ?? "unknown"}`;
 }
 
 /** The name of the owner is not in the database, which nobody else can read, but beside it, for people to read. */

@@ -1,16 +1,8 @@
 import { Database } from "bun:sqlite";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
-import { CannotOpen, codeOf, reasonOf } from "./cannot-open.ts";
-import {
-  currentUser,
-  ownerOf,
-  prepareFile,
-  stampFile,
-  wasTouchedSince,
-  writeOwner,
-  type OwnerFile,
-} from "./sqlite-file.ts";
+import { CannotOpen, codeOf, currentUser, reasonOf } from "./cannot-open.ts";
+import { ownerOf, prepareFile, stampFile, wasTouchedSince, writeOwner, type OwnerFile } from "./sqlite-file.ts";
 import { migrate } from "./sqlite-schema.ts";
 
 const retry_ms = 50;

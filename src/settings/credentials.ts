@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { Channel, namePattern, nameRule } from "../model/names.ts";
-import { doubtAbout, looksLikeKey, Secret } from "./key-format.ts";
+import { doubtAbout, isDigest, looksLikeKey, Secret } from "./key-format.ts";
 import { placeIn, placeOf, type Doubt, type Place } from "./messages.ts";
 import { isTable, pathItem, table } from "./setting.ts";
 import { flag, instant, list, listOrAll, rate, splitAtCommas, wholeNumber, type Schema } from "./values.ts";
@@ -127,6 +127,14 @@ function entries(given: unknown, field: "key" | "token"): Entry[] {
     const secret = entry.slice(equals + 1);
     const input = field === "key" ? { name, key: secret, admin: true } : { name, token: secret };
     return { place, input, isText: true };
+  });
+}
+
+/** There are keys in the clear, not only their digests. */
+export function hasKeys(given: unknown, field: "key" | "token"): boolean {
+  return entries(given, field).some(({ input }) => {
+    const key = isTable(input) ? input[field] : undefined;
+    return typeof key === "string" && !isDigest(key.trim());
   });
 }
 

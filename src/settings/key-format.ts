@@ -59,6 +59,6 @@ export function doubtAboutLength(secret: string): string | undefined {
   return secret.length < 16 ? "is shorter than 16 characters and could be guessed" : undefined;
 }
 
-function isDigest(secret: string): boolean {
+export function isDigest(secret: string): boolean {
   return /^sha256:/i.test(secret);
 }

@@ -6,7 +6,7 @@ import { butNot, placeOf } from "./messages.ts";
 import { realmsOf, repeatedIssuers, unknownChannels } from "./realms.ts";
 import { groups, items, Settings } from "./schema.ts";
 import type { Item } from "./setting.ts";
-import { readEnvironment, readFlags, type Environment, type Given } from "./sources.ts";
+import { readEnvironment, readFlags, type Environment, type Given, type Layer } from "./sources.ts";
 
 export interface Sources {
   readonly args: readonly string[];
@@ -18,6 +18,13 @@ export interface Sources {
 
 export type Origin = "default" | "file" | "environment" | "flag";
 
+/** Secrets that stand in a source as they are, where other users may find them. Digests of keys are none. */
+export interface SecretsInClear {
+  /** Names of settings in the file. */
+  readonly file: readonly string[];
+  readonly flags: readonly { readonly flag: string; readonly variable: string }[];
+}
+
 export type Loaded =
   | {
       readonly ok: true;
@@ -25,6 +32,9 @@ export type Loaded =
       /** By path: `keycloak.issuer`. */
       readonly origins: ReadonlyMap<string, Origin>;
       readonly warnings: readonly string[];
+      /** The settings file. */
+      readonly file: string | undefined;
+      readonly clear: SecretsInClear;
     }
   | {
       readonly ok: false;
@@ -43,7 +53,8 @@ export function systemSources(args: readonly string[]): Sources {
 export function loadSettings({ args, env, readFile, strict = false }: Sources): Loaded {
   const flags = readFlags(args);
   const environment = readEnvironment(env);
-  const file = readSettingsFile(flags.config ?? environment.config, readFile);
+  const place = flags.config ?? environment.config;
+  const file = readSettingsFile(place, readFile);
   const problems = [...flags.problems, ...environment.problems, ...file.problems];
   const warnings: string[] = [];
   (strict ? problems : warnings).push(...environment.strangers);
@@ -82,7 +93,19 @@ export function loadSettings({ args, env, readFile, strict = false }: Sources): 
     settings,
     origins,
     warnings: [...warnings, ...unknownChannels(settings), ...contradictions(settings)],
+    file: place,
+    clear: {
+      file: items.filter((item) => isSecretIn(file, item)).map((item) => item.path),
+      flags: items
+        .filter((item) => isSecretIn(flags, item))
+        .map(({ flag, variables: [variable = ""] }) => ({ flag, variable })),
+    },
   };
+}
+
+function isSecretIn({ given }: Layer, { path, about }: Item): boolean {
+  const found = given.get(path);
+  return found !== undefined && about.public !== true && (about.isSecret?.(found.value) ?? true);
 }
 
 function judge(

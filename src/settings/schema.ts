@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { ApiKeys, doubtsAboutKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
+import { ApiKeys, doubtsAboutKeys, hasKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
 import { doubtAboutLength } from "./key-format.ts";
 import { limits } from "./limits.ts";
 import { doubtsAboutRoles } from "./roles.ts";
@@ -23,12 +23,14 @@ export const Settings = v.pipe(
       description: "keys of the backends that call /notify: name=key or name=sha256:HEX",
       list: true,
       show: showCredentials,
+      isSecret: (given) => hasKeys(given, "key"),
       doubts: (_, given) => doubtsAboutKeys(given, "key"),
     }),
     ws_tokens: setting(WsTokens, [], {
       description: "tokens with which front services call /authorize: name=token or name=sha256:HEX",
       list: true,
       show: showCredentials,
+      isSecret: (given) => hasKeys(given, "token"),
       doubts: (_, given) => doubtsAboutKeys(given, "token"),
     }),
     token_secret: setting(TokenSecrets, [], {
@@ -58,6 +60,7 @@ export const Settings = v.pipe(
     // Not public: a Redis URL has a password.
     journal: setting(JournalUrl, "sqlite:amper-channels.db", {
       description: "where notifications are kept: sqlite:PATH, or memory: for trials",
+      isSecret: () => false,
       show: (journal) => (journal.kind === "sqlite" ? `sqlite:${journal.path}` : `${journal.kind}:`),
     }),
     journal_window_seconds: setting(wholeNumber(1, 7 * 86_400), 300, {

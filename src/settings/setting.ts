@@ -9,6 +9,10 @@ export interface About<T> {
   readonly fileOnly?: true;
   /** A repeated flag adds to the list. */
   readonly list?: true;
+  /**
+   * What a source says is a secret in the clear. Without it, every value of a setting that is not public is one.
+   */
+  isSecret?(given: unknown): boolean;
   /** Environment variables that are read if the setting's own variable is not set. */
   readonly alsoReads?: readonly string[];
   /** The part of a value that may be shown, if not the value itself. */

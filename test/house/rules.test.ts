@@ -24,6 +24,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   delivery: ["model", "clock", "journal", "authorize", "connections"],
   revocations: ["model", "settings", "observe", "clock", "limits", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize"],
+  inspection: ["settings", "journal", "authorize"],
   gauges: ["observe", "clock", "journal", "authorize", "connections", "revocations"],
   http: [
     "model",
@@ -52,7 +53,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "gauges",
     "http",
   ],
-  commands: ["version", "signals", "model", "settings", "observe", "service"],
+  commands: ["version", "signals", "model", "settings", "observe", "inspection", "service"],
   main: ["version", "signals", "commands"],
 };
 
