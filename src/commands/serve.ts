@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { inspectTls } from "../inspection/tls.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
@@ -36,10 +37,11 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
   if (!loaded.ok) return fail(loaded.problems, loaded.isUsage ? 2 : 1);
   const { settings } = loaded;
   const lacking = missing(settings);
-  if (lacking.length > 0) return fail(lacking);
+  const tls = inspectTls(settings, Date.now());
+  if (lacking.length + tls.unusable.length > 0) return fail([...lacking, ...tls.unusable]);
 
   const log = createLog(settings.log_level, Date.now);
-  for (const warning of loaded.warnings) log.warn("settings", { warning });
+  for (const warning of [...loaded.warnings, ...tls.outOfDate]) log.warn("settings", { warning });
   catchCrashes(log);
   let service: Service | undefined;
   let inForce = settings;
