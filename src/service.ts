@@ -177,7 +177,7 @@ export async function startService(
     engine,
     clients,
     ending,
-    persistence: createPersistence(gate),
+    persistence: createPersistence(settings, gate),
     cors,
     events: events.requests,
   });

@@ -59,6 +59,7 @@ export function createAnswers(
     const isEngine = place === engineRoute;
     const route = place.name;
     let response: Response;
+    persistence.begin(req, server);
     try {
       refuseAmbiguous(req);
       const exchange: Exchange = { req, url: requireShort(url), param, server, client, ending, id };
@@ -85,7 +86,8 @@ export function createAnswers(
     response.headers.set("X-Request-Id", id);
     // As GET has it (RFC 9110 9.3.2), where Bun leaves it out.
     if (req.method === "HEAD") response.headers.set("Date", new Date().toUTCString());
-    persistence.mark(req, response.headers);
+    const isTrusted = place.route?.guarded === true && response.status === 200;
+    persistence.mark(req, server, response.headers, isTrusted);
     if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS") cors.mark(req, response.headers);
     // A poll waits on purpose.
     const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;

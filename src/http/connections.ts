@@ -23,8 +23,9 @@ export function connectionRoutes({ access, registry, revoker }: ConnectionNeeds)
   const keyOf = ({ headers }: Request): ApiKey => requireApiKey(access.apiKeys, headerKey(headers));
 
   return {
-    "/connections": { GET: ({ req }) => json(200, totals(registry, keyOf(req).channels)) },
+    "/connections": { guarded: true, GET: ({ req }) => json(200, totals(registry, keyOf(req).channels)) },
     "/connections/:keycloakID": {
+      guarded: true,
       GET({ req, param }) {
         const { channels } = keyOf(req);
         return json(200, presence(registry, userOf(param), channels));

@@ -7,6 +7,7 @@ import type { Settings } from "../settings/schema.ts";
 import { readText } from "./body.ts";
 import type { Cors } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
+import { idle_seconds } from "./persistence.ts";
 
 /** Engine.IO's only path: everything else below it is a file of the client. */
 export const enginePath = "/socket.io/";
@@ -54,11 +55,14 @@ export function createEngineRoute(
     if (sid === "") requireRoom(exchange, upgrades);
     // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
     if (!upgrades) req.headers.delete("upgrade");
-    if (req.method === "GET" && !upgrades) {
+    const polls = req.method === "GET" && !upgrades;
+    if (polls) {
       server.timeout(req, poll_seconds);
       gateway.polled(sid, query.get("t") ?? "");
     }
     const response = await (req.method === "POST" ? posted(exchange) : handled(req, exchange));
+    // Otherwise the connection would be kept for as long, and its next head could drip.
+    if (polls) server.timeout(req, idle_seconds);
     return response.status < 400 ? response : refuse(response);
   };
 

@@ -14,12 +14,16 @@ export function refuseAmbiguous({ method, headers }: Request): void {
   // RFC 9112 3.2. The address that we see is made of the first; Origin is compared with them.
   if (headers.get("host")?.includes(",") === true) throw ambiguous("Host is given more than once.");
   // Bun reads what follows as a body, or as frames, depending on whether it comes in the same packet.
-  const hasBody = coding !== null || (length !== null && length !== "0");
-  if (hasBody && headers.get("upgrade")?.toLowerCase() === "websocket") {
+  if (hasBody(headers) && headers.get("upgrade")?.toLowerCase() === "websocket") {
     throw ambiguous("A websocket upgrade has no body.");
   }
   // What follows a CONNECT is for the other end of a tunnel: Bun does not read it as requests.
   if (method === "CONNECT") throw ambiguous("This is not a proxy.");
+}
+
+export function hasBody(headers: Headers): boolean {
+  const length = headers.get("content-length");
+  return headers.has("transfer-encoding") || (length !== null && length !== "0");
 }
 
 function ambiguous(detail: string): Problem {

@@ -8,6 +8,7 @@ import type { Answers } from "./answer.ts";
 import { widenAcceptQueue } from "./accept-queue.ts";
 import { limitControlFrames } from "./control-frames.ts";
 import type { Listener } from "./exchange.ts";
+import { idle_seconds } from "./persistence.ts";
 import { problem } from "./respond.ts";
 
 export type ListenSettings = ClientLimits &
@@ -31,8 +32,6 @@ const ciphers = ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"]
   .flatMap((cipher) => [`ECDHE-ECDSA-${cipher}`, `ECDHE-RSA-${cipher}`])
   .join(":");
 
-/** A request has to be there within this time, in steps of four seconds, however it drips. (For its head Bun has 10 s of its own.) */
-const idle_seconds = 10;
 /** The longest that Bun takes, which it keeps in units of four seconds in one byte. */
 const longestSilence_seconds = 960;
 

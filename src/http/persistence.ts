@@ -1,19 +1,53 @@
 import type { Gate } from "../limits/gate.ts";
+import type { Settings } from "../settings/schema.ts";
+import type { Listener } from "./exchange.ts";
+import { hasBody } from "./framing.ts";
+
+/**
+ * A request has to be there within this time, however it drips. (For its head Bun has 10 s of its own, but only on a new
+ * connection: afterwards it may drip for as long as the connection may be idle.)
+ */
+export const idle_seconds = 10;
+
+/** Bun counts in steps of 4 s, up to which a timeout comes too early. Above that, so that the client leaves first. */
+const grace_seconds = 5;
 
 /** How long connections live (RFC 9112 9). */
 export interface Persistence {
+  /** A request has come. */
+  begin(req: Request, server: Listener): void;
   /**
-   * Marks an answer. Bun closes where the client asks for it, but does not say so: agents that keep connections would use this
-   * one again, and lose their next request.
+   * Marks an answer, and says how long its connection may be idle.
+   *
+   * @param isTrusted the request brought a valid credential.
    */
-  mark(req: Request, answer: Headers): void;
+  mark(req: Request, server: Listener, answer: Headers, isTrusted: boolean): void;
 }
 
-/** While the gate is closed, each answer ends its connection, so that pools of connections leave before the listener does. */
-export function createPersistence(gate: Pick<Gate, "isClosed">): Persistence {
+/**
+ * Connections of strangers end soon, for what they may hold up is a connection; those of declared proxies, and of senders of
+ * valid credentials, are kept for longer than pools keep them, so that no call is sent on a connection that is about to end.
+ */
+export function createPersistence(
+  { keep_alive_seconds, trust_proxy_hops }: Pick<Settings, "keep_alive_seconds" | "trust_proxy_hops">,
+  gate: Pick<Gate, "isClosed">,
+): Persistence {
+  const isOfProxy = ({ headers }: Request): boolean => trust_proxy_hops > 0 && headers.has("x-forwarded-for");
+
   return {
-    mark(req, answer) {
-      if (gate.isClosed || asksToClose(req.headers)) answer.set("Connection", "close");
+    begin(req, server) {
+      // The proxy is trusted, but passes the bodies of strangers, some as they come.
+      if (isOfProxy(req) && hasBody(req.headers)) server.timeout(req, idle_seconds);
+    },
+    mark(req, server, answer, isTrusted) {
+      if (gate.isClosed || asksToClose(req.headers)) {
+        // Bun closes where the client asks for it, but does not say so: agents that keep connections would use this one again.
+        answer.set("Connection", "close");
+      } else if (!answer.has("Connection") && (isTrusted || isOfProxy(req))) {
+        server.timeout(req, keep_alive_seconds + grace_seconds);
+        answer.set("Connection", "keep-alive");
+        answer.set("Keep-Alive", `timeout=${keep_alive_seconds}`);
+      }
     },
   };
 }

@@ -17,6 +17,8 @@ export interface Route {
    * whatever `cors_origins` says.
    */
   readonly pages?: "listed" | "all";
+  /** Answers 200 to valid credentials only. */
+  readonly guarded?: boolean;
 }
 
 /** By path, as `Bun.serve` writes them: the last segment may be a `:name`, which stands for any one segment. */

@@ -34,19 +34,21 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
   return {
     "/authorize": {
       pages: "listed",
+      guarded: true,
       async GET({ req: { headers }, url, client, id }) {
         const credential = { secret: bearer(headers), scheme: schemeOf(headers) };
         const origin = { client: client(), requestId: id };
         return json(200, await authorize({ ...credential, ...origin, query: url.searchParams }));
       },
     },
-    "/notify": { POST: postNotify },
+    "/notify": { guarded: true, POST: postNotify },
     ...clientFileRoutes(),
     ...connectionRoutes(needs),
     "/health/live": { GET: () => json(200, { status: "live" }) },
     "/health/ready": { GET: () => json(200, readiness(needs)) },
-    "/metrics": { GET: metricsRoute(settings, needs.metrics) },
+    "/metrics": { guarded: settings.metrics_token !== undefined, GET: metricsRoute(settings, needs.metrics) },
     "/backchannel-logout": {
+      guarded: true,
       async POST(exchange) {
         const { client, id } = exchange;
         gate.logout(client());

@@ -108,6 +108,12 @@ export const Settings = v.pipe(
       description: "number of proxies in front that add to X-Forwarded-For",
       public: true,
     }),
+    // What a timeout of Bun takes at most is 255.
+    keep_alive_seconds: setting(wholeNumber(1, 240), 75, {
+      description:
+        "how long idle HTTP connections of declared proxies, and of senders of a valid key or token, are kept",
+      public: true,
+    }),
     ...limits,
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
       description: "time over which a stopping service spreads the end of its connections",
