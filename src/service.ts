@@ -54,8 +54,8 @@ export interface Service {
    */
   reload(settings: Settings): number;
   /**
-   * Not ready, no new connections; ends the live ones over `drain_seconds`, then everything. Resolves with whether the journal
-   * has all that has to outlive it: if not, the log names what it has not.
+   * Not ready, no new connections; ends the live ones, over `drain_seconds` if a successor waits for the journal, then everything.
+   * Resolves with whether the journal has all that has to outlive it: if not, the log names what it has not.
    */
   stop(): Promise<boolean>;
 }
@@ -227,7 +227,7 @@ export async function startService(
       clock.stop();
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
-      await drain(settings, { registry, members });
+      await drain(settings, { registry, members, journal });
       gateway.closeAll();
       beat.stop();
       // The last answers are still on their way: polls that carry `closing`, close frames.

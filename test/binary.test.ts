@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { connected, next, notify, transports } from "./support/client.ts";
-import { binary, env, launch, run } from "./support/binary.ts";
+import { binary, env, launch, run, spawn } from "./support/binary.ts";
 import { certificate } from "./support/certificate.ts";
 import { folder } from "./support/folder.ts";
 import { apiKey, wsToken } from "./support/service.ts";
@@ -79,10 +79,20 @@ describe("the executable", () => {
   });
 });
 
+/** A process, and its successor, which waits for its journal. */
+async function launchTwo(environment: Record<string, string>) {
+  const common = { ...environment, AMPER_JOURNAL: `sqlite:${join(folder(), "journal.db")}` };
+  const first = await launch({ env: common });
+  const successor = await spawn({ env: common });
+  await successor.said(/waiting for the journal/);
+  return { first, successor };
+}
+
 describe("signals", () => {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     test(`${signal}: not ready, clients are told and sent away over drain_seconds, exit 0`, async () => {
-      const { url, kill, exited } = await launch({ env: { AMPER_DRAIN_SECONDS: "2" } });
+      const { first, successor } = await launchTwo({ AMPER_DRAIN_SECONDS: "2" });
+      const { url, kill, exited } = first;
       const pages = await Promise.all(
         ["a", "b", "c", "d"].map((user) => connected(url, user, "msf", { transports: ["websocket"] })),
       );
@@ -95,11 +105,12 @@ describe("signals", () => {
       expect(await Promise.all(farewells)).toEqual(pages.map(() => draining));
       expect(await exited).toBe(0);
       await expect(fetch(`${url}/health/live`)).rejects.toThrow();
+      await successor.said(/"event":"listening"/);
     });
   }
 
   test("a second one exits at once", async () => {
-    const { url, kill, exited, lines } = await launch({ env: { AMPER_DRAIN_SECONDS: "3600" } });
+    const { url, kill, exited, lines } = (await launchTwo({ AMPER_DRAIN_SECONDS: "3600" })).first;
     const pages = await Promise.all(
       ["a", "b"].map((user) => connected(url, user, "msf", { transports: ["websocket"] })),
     );

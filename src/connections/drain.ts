@@ -1,3 +1,4 @@
+import type { Journal } from "../journal/journal.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Connection } from "./connection.ts";
 import type { Members } from "./members.ts";
@@ -29,15 +30,18 @@ export async function drainPolling({ registry, members }: DrainNeeds): Promise<v
 }
 
 /**
- * Ends all connections, evenly over `drain_seconds`: thousands of clients that come back in the same moment would hit the
- * successor like an attack. Returns as soon as nobody is left.
+ * Ends all connections. Where a successor is there to take them, evenly over `drain_seconds`: thousands of clients that come back
+ * in the same moment would hit it like an attack. Otherwise at once, because each moment of it is one in which nobody is notified:
+ * whoever starts the successor waits for the end of this process, and the clients' own delays spread them. Returns as soon as
+ * nobody is left.
  */
 export async function drain(
   { drain_seconds }: Pick<Settings, "drain_seconds">,
-  { registry, members }: DrainNeeds,
+  { registry, members, journal }: DrainNeeds & { readonly journal: Pick<Journal, "isTakenOver"> },
 ): Promise<void> {
+  const isPaced = registry.size > 0 && drain_seconds > 0 && (await journal.isTakenOver());
   const all = registry.size;
-  const ticks = Math.max(1, (drain_seconds * 1000) / tick_ms);
+  const ticks = isPaced ? Math.max(1, (drain_seconds * 1000) / tick_ms) : 1;
   for (let tick = 1; registry.size > 0; tick++) {
     const mayRemain = Math.floor(all * Math.max(0, 1 - tick / ticks));
     const share = Math.max(0, registry.size - mayRemain);

@@ -32,6 +32,8 @@ export interface Journal extends Keeper {
   memos(): MemoTotals;
   /** Makes durable what is pending, and gives the journal free for a successor. From then on nothing is accepted. */
   close(): Promise<void>;
+  /** After `close`: whether another process accepts notifications in place of this one, now or within a moment. */
+  isTakenOver(): Promise<boolean>;
 }
 
 /** What the entries of the journal are for. All of it is synchronous, and one step with the commit. */

@@ -137,5 +137,6 @@ export function createMemoryJournal(
     async close() {
       follower = undefined;
     },
+    isTakenOver: async () => false,
   };
 }

@@ -78,7 +78,7 @@ function tighten(file: number, path: string): void {
 
 /** The name of the owner is not in the database, which nobody else can read, but beside it, for people to read. */
 export interface OwnerFile {
-  /** False: another process has written its name there since. */
+  /** False: another process has written its name there since. A name that is left of an earlier life does not count. */
   isOurs(): boolean;
   remove(): void;
 }
@@ -88,27 +88,30 @@ const ownerPath = (path: string) => `${path}.owner`;
 /** Not through a link that somebody has put there. A disk that is full for it is no reason not to start. */
 export function writeOwner(path: string): OwnerFile {
   const text = `process ${process.pid} on ${hostname()}\n${crypto.randomUUID()}\n`;
-  let isWritten = false;
   try {
     rmSync(ownerPath(path), { force: true });
     const file = openSync(ownerPath(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
     try {
       writeSync(file, text);
-      isWritten = true;
     } finally {
       closeSync(file);
     }
   } catch {
-    // The name is missing: a successor is told of "another process".
+    // The name is missing, or that of an earlier owner: a successor is told of "another process", or of that one.
   }
+  const left = readOwner(path);
   const isOurs = () => {
-    const now = isWritten ? readOwner(path) : undefined;
-    return now === undefined || now === text;
+    const now = readOwner(path);
+    return now === undefined || now === left;
   };
   return {
     isOurs,
     remove() {
-      if (isOurs()) rmSync(ownerPath(path), { force: true });
+      try {
+        if (isOurs()) rmSync(ownerPath(path), { force: true });
+      } catch {
+        // It cannot be removed: to a successor it is a name of an earlier life.
+      }
     },
   };
 }

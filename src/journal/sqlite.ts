@@ -12,7 +12,15 @@ import { openEntries, type Entries } from "./sqlite-entries.ts";
 import { fileSize, logOf } from "./sqlite-file.ts";
 import { createHealth } from "./sqlite-health.ts";
 import { beginEpoch } from "./sqlite-history.ts";
-import { cannotOpen, openExclusively, release, unmark, type LockNeeds, type LockSettings } from "./sqlite-lock.ts";
+import {
+  cannotOpen,
+  isTakenOver,
+  openExclusively,
+  release,
+  unmark,
+  type LockNeeds,
+  type LockSettings,
+} from "./sqlite-lock.ts";
 import { openMemos, type Memos } from "./sqlite-memos.ts";
 import { compactOnce, shrink } from "./sqlite-schema.ts";
 
@@ -230,6 +238,7 @@ export async function openSqliteJournal(given: string, settings: SqliteSettings,
     size_bytes: () => fileSize(path) + fileSize(log),
     memos: () => memos.totals(),
     close,
+    isTakenOver: () => isTakenOver(owned),
   };
 }
 

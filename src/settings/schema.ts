@@ -116,7 +116,7 @@ export const Settings = v.pipe(
     }),
     ...limits,
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
-      description: "time over which a stopping service spreads the end of its connections",
+      description: "time over which a service sends its connections to a successor that waits for the journal",
       public: true,
     }),
     tls_cert: optional(text("must be a path", /^\P{Cc}+$/u), {
