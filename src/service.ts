@@ -23,6 +23,7 @@ import { createAnswers } from "./http/answer.ts";
 import { createCors } from "./http/cors.ts";
 import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
+import { farewell } from "./http/farewell.ts";
 import type { Listener } from "./http/exchange.ts";
 import { listen } from "./http/listen.ts";
 import { createPersistence } from "./http/persistence.ts";
@@ -44,7 +45,6 @@ import type { Settings } from "./settings/schema.ts";
 import { version } from "./version.ts";
 
 const tidy_ms = 1000;
-const farewell_ms = 1000;
 
 export interface Service {
   readonly url: string;
@@ -230,8 +230,7 @@ export async function startService(
       await drain(settings, { registry, members, journal });
       gateway.closeAll();
       beat.stop();
-      // The last answers are still on their way: polls that carry `closing`, close frames.
-      await Promise.race([empty, Bun.sleep(farewell_ms)]);
+      await farewell(server, empty);
       await server.stop(true);
       metrics.stop();
       clearInterval(tidying);
