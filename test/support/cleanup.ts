@@ -10,6 +10,7 @@ import { closeDialogues } from "./dialogue.ts";
 import { unmount } from "./disk.ts";
 import { removeFolders } from "./folder.ts";
 import { closeFrames } from "./frames.ts";
+import { stopFronts } from "./front.ts";
 import { stopKeycloak } from "./keycloak.ts";
 import { closeServers } from "./loopback.ts";
 import { closeRaws } from "./raw.ts";
@@ -24,6 +25,7 @@ afterEach(closePages);
 afterEach(closeBrowsers);
 afterEach(unmount);
 afterEach(closeServers);
+afterEach(stopFronts);
 afterEach(stopServices);
 
 afterAll(stopKeycloak);

@@ -17,3 +17,8 @@ export function describeWith({ missing }: Part, name: string, tests: () => void)
   if (missing !== undefined) process.stderr.write(`skipped, ${name}: ${missing}\n`);
   describe.skipIf(missing !== undefined)(name, tests);
 }
+
+/** Where a program is: Debian keeps those of operators in a folder that not every PATH has. */
+export function findProgram(name: string): string | undefined {
+  return Bun.which(name, { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin` }) ?? undefined;
+}
