@@ -1,6 +1,7 @@
 import type { Access } from "./authorize/access.ts";
 import type { RevokedAt, Revocations } from "./authorize/revocations.ts";
 import type { Clock } from "./clock/clock.ts";
+import type { Backlog } from "./connections/backlog.ts";
 import type { Beat } from "./connections/beat.ts";
 import type { Connection } from "./connections/connection.ts";
 import type { Expiry } from "./connections/expiry.ts";
@@ -30,12 +31,13 @@ export function createDelivery(needs: {
   readonly access: Access;
   readonly registry: Registry<Connection>;
   readonly members: Members;
+  readonly backlog: Pick<Backlog, "tidy">;
   readonly fanout: Fanout;
   readonly beat: Beat;
   readonly expiry: Expiry;
   readonly clock: Clock;
 }): Delivery {
-  const { journal, window, held, revocations, access, registry, members, fanout, beat, expiry, clock } = needs;
+  const { journal, window, held, revocations, access, registry, members, backlog, fanout, beat, expiry, clock } = needs;
 
   function reserve(draft: Draft): () => void {
     if (draft.kind !== "notification" || draft.ttl_seconds === 0) return () => {};
@@ -84,6 +86,7 @@ export function createDelivery(needs: {
     // First: whether the wall clock was set.
     clock.tidy();
     expiry.tidy();
+    backlog.tidy();
     window.trim();
     held.expire();
     journal.trim(window.trimmedTo);

@@ -1,6 +1,7 @@
 import type { Realms } from "./authorize/realms.ts";
 import type { Revocations } from "./authorize/revocations.ts";
 import type { Clock } from "./clock/clock.ts";
+import type { Backlog } from "./connections/backlog.ts";
 import type { Connection } from "./connections/connection.ts";
 import type { Members } from "./connections/members.ts";
 import type { Registry } from "./connections/registry.ts";
@@ -21,6 +22,7 @@ export function registerGauges(
   state: {
     readonly registry: Registry<Connection>;
     readonly members: Members;
+    readonly backlog: Pick<Backlog, "tidy" | "bytes">;
     readonly sessions: Sessions;
     readonly journal: Journal;
     readonly window: Window;
@@ -32,7 +34,8 @@ export function registerGauges(
     readonly clock: Pick<Clock, "believed_ms">;
   },
 ): void {
-  const { registry, members, sessions, journal, window, held, revocations, revoker, logout, realms, clock } = state;
+  const { registry, members, backlog, sessions, journal, window, held, revocations, revoker, logout, realms, clock } =
+    state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
 
@@ -59,6 +62,10 @@ export function registerGauges(
     "Engine.IO sessions without a valid CONNECT so far.",
     () => sessions.unauthenticated,
   );
+  reading("backlog_bytes", "Bytes that connections have not been sent yet.", () => {
+    backlog.tidy();
+    return backlog.bytes;
+  });
   reading("window_entries", "Entries in the replay window.", () => window.entries);
   reading("window_bytes", "Bytes in the replay window.", () => window.bytes);
   reading(

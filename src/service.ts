@@ -6,6 +6,7 @@ import { createRevocations } from "./authorize/revocations.ts";
 import { createTokens } from "./authorize/tokens.ts";
 import { createClock } from "./clock/clock.ts";
 import { createWall } from "./clock/wall.ts";
+import { createBacklog } from "./connections/backlog.ts";
 import { createBeat } from "./connections/beat.ts";
 import { createConfirmation } from "./connections/confirmation.ts";
 import type { Connection } from "./connections/connection.ts";
@@ -112,7 +113,8 @@ export async function startService(
   const registry = createRegistry<Connection>();
   const members = createMembers(registry, events.connections);
   const confirmation = createConfirmation({ window, held, registry });
-  const fanout = createFanout(settings, { registry, members, confirmation, events: events.connections });
+  const backlog = createBacklog(settings, { registry, members, events: events.connections });
+  const fanout = createFanout({ registry, members, backlog, confirmation });
   const beat = createBeat(settings, { window, fanout });
   const expiry = createExpiry(settings, { clock, registry, members });
   const delivery = createDelivery({
@@ -123,6 +125,7 @@ export async function startService(
     access,
     registry,
     members,
+    backlog,
     fanout,
     beat,
     expiry,
@@ -143,6 +146,7 @@ export async function startService(
     held,
     registry,
     members,
+    backlog,
     fanout,
     sessions,
     gate,
@@ -184,6 +188,7 @@ export async function startService(
   registerGauges(metrics, {
     registry,
     members,
+    backlog,
     sessions,
     journal,
     window,

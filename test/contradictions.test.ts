@@ -43,6 +43,10 @@ describe("a warning names both settings", () => {
       env: { AMPER_MAX_HELD: "99" },
       names: ["max_held_per_user (100)", "max_held (99)"],
     },
+    "a backlog of which a connection may have more than a quarter": {
+      env: { AMPER_BACKLOG_TOTAL_BYTES: "3 MiB" },
+      names: ["backlog_bytes (1048576)", "backlog_total_bytes (3145728)"],
+    },
     "connections of which an address may have more than a quarter": {
       env: { AMPER_MAX_CONNECTIONS: "79999" },
       names: ["max_connections_per_address (20000)", "max_connections (79999)"],
@@ -68,6 +72,7 @@ describe("a warning names both settings", () => {
     expect(warningsOf({})).toEqual([]);
     expect(warningsOf({ AMPER_BACKLOG_BYTES: "256 KiB", AMPER_MAX_HELD_BYTES: "64 KiB" })).toEqual([]);
     expect(warningsOf({ AMPER_MAX_CONNECTIONS: "80000", AMPER_MAX_POLLING_PER_ADDRESS: "5000" })).toEqual([]);
+    expect(warningsOf({ AMPER_BACKLOG_TOTAL_BYTES: "4 MiB" })).toEqual([]);
     expect(warningsOf({ AMPER_MAX_HELD: "100", AMPER_JOURNAL_WINDOW_BYTES: "320 KiB" })).toEqual([]);
   });
 });

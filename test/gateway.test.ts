@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import * as v from "valibot";
+import { createBacklog } from "../src/connections/backlog.ts";
 import type { Connection } from "../src/connections/connection.ts";
 import { createFanout } from "../src/connections/fanout.ts";
 import { createGateway } from "../src/connections/gateway.ts";
@@ -21,7 +22,8 @@ for (const [name, options] of Object.entries(transports)) {
     const { connections: events, requests } = createEvents(quietLog, metrics);
     const registry = createRegistry<Connection>();
     const members = createMembers(registry, events);
-    const fanout = createFanout(settings, { registry, members, confirmation: { watch() {} }, events });
+    const backlog = createBacklog(settings, { registry, members, events });
+    const fanout = createFanout({ registry, members, backlog, confirmation: { watch() {} } });
     const gateway = createGateway(settings, {
       admit() {
         // It comes when the token has just been found valid, and finds no connection to close.
@@ -58,6 +60,7 @@ for (const [name, options] of Object.entries(transports)) {
       clients: { of: () => ({ address: "", key: undefined }) },
       expiry: { arm: () => () => {} },
       clock: { now: Date.now },
+      backlog,
       registry,
       members,
       fanout,

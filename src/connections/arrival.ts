@@ -8,6 +8,7 @@ import type { Admitted } from "../model/grant.ts";
 import { refusals } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Connection } from "./connection.ts";
 import type { Expiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
@@ -27,6 +28,7 @@ export interface ArrivalNeeds {
   readonly held: Pick<Held, "waiting" | "confirm">;
   readonly registry: Registry<Connection>;
   readonly members: Members;
+  readonly backlog: Pick<Backlog, "follow" | "isFull">;
   readonly fanout: Fanout;
   readonly sessions: Sessions;
   readonly gate: Pick<Gate, "failed">;
@@ -51,7 +53,7 @@ export interface Arrival {
 }
 
 export function createArrival(settings: ArrivalSettings, webSockets: WebSockets, needs: ArrivalNeeds): Arrival {
-  const { access, held, registry, members, fanout, sessions, expiry, events } = needs;
+  const { access, held, registry, members, backlog, fanout, sessions, expiry, events } = needs;
   const { connect_timeout_ms, max_connections_per_user } = settings;
 
   function authorize(socket: Socket, next: (error?: Error) => void): void {
@@ -63,7 +65,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     }
     const { auth } = socket.handshake;
     const admitted = judge(auth);
-    if (typeof admitted === "object") {
+    if (typeof admitted === "object" && !backlog.isFull) {
       session.phase = { name: "admitted", admitted };
       return next();
     }
@@ -73,6 +75,11 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
       address: session.client.address,
       transport: session.engine.transport.name,
     };
+    // What it missed would come on top of what cannot be dropped.
+    if (typeof admitted === "object") {
+      events.crowded(newcomer);
+      return postpone(session, next);
+    }
     if (admitted === "in_doubt") {
       events.postponed(newcomer);
       return postpone(session, next);
@@ -134,10 +141,13 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     const ending = access.endingOf(connection);
     if (ending !== undefined) return members.close(connection, ending);
     sessions.authenticated(session);
+    backlog.follow(connection);
     fanout.admit(connection, owed(connection, resumption), resumption.head);
     engine.on("upgrade", () => {
       const upgraded = webSockets.take(engine);
-      if (upgraded !== null) members.upgrade(connection, upgraded);
+      if (upgraded === null) return;
+      members.upgrade(connection, upgraded);
+      backlog.follow(connection);
     });
     let disarm = (): void => {};
     socket.on("disconnect", (reason) => {

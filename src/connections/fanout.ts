@@ -1,8 +1,7 @@
 import type { Cursor } from "../model/cursor.ts";
 import { channelsOf, type NotificationEntry, type Outcome, type Target } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
-import type { Events } from "../observe/events.ts";
-import type { Settings } from "../settings/schema.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Confirmation } from "./confirmation.ts";
 import type { Connection } from "./connection.ts";
 import { topicOf, type Members } from "./members.ts";
@@ -25,20 +24,17 @@ export interface Fanout {
   announce(head: Cursor): void;
 }
 
-export function createFanout(
-  { backlog_bytes }: Pick<Settings, "backlog_bytes">,
-  {
-    registry,
-    members,
-    confirmation,
-    events,
-  }: {
-    readonly registry: Registry<Connection>;
-    readonly members: Members;
-    readonly confirmation: Confirmation;
-    readonly events: Pick<Events["connections"], "overflowed">;
-  },
-): Fanout {
+export function createFanout({
+  registry,
+  members,
+  backlog,
+  confirmation,
+}: {
+  readonly registry: Registry<Connection>;
+  readonly members: Members;
+  readonly backlog: Pick<Backlog, "look" | "settle">;
+  readonly confirmation: Confirmation;
+}): Fanout {
   let server: Parameters<Fanout["attach"]>[0] | undefined;
 
   function admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void {
@@ -48,7 +44,8 @@ export function createFanout(
     }
     if (head !== undefined) write(connection, headFrameOf(head));
     members.join(connection);
-    checkBacklog(connection);
+    backlog.look(connection);
+    backlog.settle();
   }
 
   function deliver(entry: NotificationEntry): Outcome {
@@ -57,14 +54,16 @@ export function createFanout(
     if (target.users === undefined) {
       const outcome = count(target);
       for (const channel of target.channels) toChannel(channel, frame);
+      backlog.settle();
       return outcome;
     }
     const [matched, outcome] = match(target, target.users);
     for (const connection of matched) {
       write(connection, frame);
-      checkBacklog(connection);
+      backlog.look(connection);
       watchHeld(connection, entry);
     }
+    backlog.settle();
     return outcome;
   }
 
@@ -86,7 +85,7 @@ export function createFanout(
     const polling = members.pollingOn(channel);
     for (const connection of polling) write(connection, frame);
     // All are looked at only while one of them lags. A copy: a connection that lags too far leaves.
-    for (const connection of Array.from(status > 0 ? polling : all)) checkBacklog(connection);
+    for (const connection of Array.from(status > 0 ? polling : all)) backlog.look(connection);
   }
 
   /** A copy: a write can close a connection, which changes the registry. */
@@ -107,6 +106,7 @@ export function createFanout(
   function announce(head: Cursor): void {
     const frame = headFrameOf(head);
     for (const [channel] of registry.channels()) toChannel(channel, frame);
+    backlog.settle();
   }
 
   function write(connection: Connection, { text, size_bytes }: Frame): void {
@@ -117,19 +117,6 @@ export function createFanout(
     connection.backlog_bytes += size_bytes;
     // The engine adds the 4 of its own packet type; with a poll waiting it answers at once, and "drain" resets the count.
     connection.engine.write(text.slice(1));
-  }
-
-  /**
-   * A connection that lags too far leaves before anything is lost on the way to it, so that nothing newer follows a gap. What
-   * waits still reaches its client, if that reads on soon.
-   */
-  function checkBacklog(connection: Connection): void {
-    const { ws } = connection;
-    if ((ws === null ? connection.backlog_bytes : ws.getBufferedAmount()) <= backlog_bytes) return;
-    members.leave(connection);
-    events.overflowed(ws === null ? "polling" : "websocket");
-    // Not in this step: to end a connection calls back into what is under way.
-    queueMicrotask(() => members.close(connection, "overloaded"));
   }
 
   return { attach: (given) => void (server = given), admit, deliver, count, announce };

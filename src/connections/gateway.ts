@@ -5,6 +5,7 @@ import type { Clock } from "../clock/clock.ts";
 import type { Clients } from "../limits/address.ts";
 import type { Settings } from "../settings/schema.ts";
 import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arrival.ts";
+import type { Backlog } from "./backlog.ts";
 import type { BunWebSocket } from "./connection.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import { createPolls, type Polls } from "./polls.ts";
@@ -19,6 +20,7 @@ export interface Gateway extends Pick<Polls, "polled"> {
   readonly websocket: {
     open(ws: BunWebSocket): void;
     message(ws: BunWebSocket, message: string | Buffer): void;
+    drain(ws: BunWebSocket): void;
     close(ws: BunWebSocket, code: number, reason: string): void;
     readonly maxPayloadLength: number;
   };
@@ -31,9 +33,13 @@ export type GatewaySettings = ArrivalSettings & ClientLimits & Pick<Settings, "p
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
 export function createGateway(
   settings: GatewaySettings,
-  needs: ArrivalNeeds & { readonly clients: Clients; readonly clock: Pick<Clock, "now"> },
+  needs: ArrivalNeeds & {
+    readonly backlog: Pick<Backlog, "drained" | "closed">;
+    readonly clients: Clients;
+    readonly clock: Pick<Clock, "now">;
+  },
 ): Gateway {
-  const { sessions, clients, events, clock } = needs;
+  const { sessions, backlog, clients, events, clock } = needs;
   const { connect_timeout_ms, ping_interval_ms, ping_timeout_ms } = settings;
   const webSockets = createWebSockets();
   const polls = createPolls(events);
@@ -82,7 +88,9 @@ export function createGateway(
       message(ws, message) {
         engine.onWebSocketMessage(ws, message);
       },
+      drain: backlog.drained,
       close(ws, code, reason) {
+        backlog.closed(ws, code);
         webSockets.closed(ws);
         engine.onWebSocketClose(ws, code, reason);
       },

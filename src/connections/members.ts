@@ -51,7 +51,6 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
     if (set === undefined) polling.set(connection.channel, new Set([connection]));
     else set.add(connection);
     pollingCount++;
-    connection.engine.on("drain", () => (connection.backlog_bytes = 0));
   }
 
   function stopPolling(connection: Connection): boolean {

@@ -5,6 +5,8 @@ interface Counted {
 
 interface Closable {
   close(code?: number, reason?: string): void;
+  terminate(): void;
+  getBufferedAmount(): number;
 }
 
 /**
@@ -28,8 +30,10 @@ export function limitControlFrames<Socket extends Closable>(options: {
       talkers.set(ws, { count: 1, since_ms: now_ms });
     } else if (++counted.count > most) {
       onExceeded(ws);
+      // Bun keeps what it was not sent until the client answers a close frame, up to 17 s.
+      if (ws.getBufferedAmount() > 0) ws.terminate();
       // RFC 6455 7.4.1: 1008, a message that violates the policy.
-      ws.close(1008, "too many control frames");
+      else ws.close(1008, "too many control frames");
     }
   }
 

@@ -60,12 +60,25 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
       postponed.inc();
       log.info("connection postponed: the wall clock was set", { ...from });
     },
+    /** What websockets were not sent that have ended fills `backlog_total_bytes`. */
+    crowded(from: Newcomer): void {
+      limited.inc({ limit: "backlog_total_bytes" });
+      log.warn("connection postponed: too many unsent bytes (backlog_total_bytes)", { ...from });
+    },
     closing({ user, channel }: Who, code: ClosingCode): void {
       closings.inc({ code });
       log.info("connection closing", { code, keycloakID: user, channel });
     },
-    /** A connection lagged further than `backlog_bytes`. */
-    overflowed: (transport: "polling" | "websocket"): void => backlogCloses.inc({ transport }),
+    /** A connection lagged too far, or lagged most when all together did. */
+    overflowed(
+      { user, channel, ws }: Who & { ws: object | null },
+      limit: "backlog_bytes" | "backlog_total_bytes",
+    ): void {
+      const transport = ws === null ? "polling" : "websocket";
+      backlogCloses.inc({ transport });
+      limited.inc({ limit });
+      log.info("connection lags too far", { limit, transport, keycloakID: user, channel });
+    },
     /** A poll came again, because its answer was lost on the way: the session has ended. */
     answerLost: (): void => answersLost.inc(),
     /** A client sent an event, which nobody listens to. */

@@ -12,7 +12,15 @@ const frame_bytes = 64;
 
 /** Warnings about settings that are allowed, each for itself, and work against each other. */
 export function contradictions(settings: Settings): string[] {
-  const { max_body_bytes, backlog_bytes, journal_window_bytes, max_held_bytes, max_held_per_user, max_held } = settings;
+  const {
+    max_body_bytes,
+    backlog_bytes,
+    backlog_total_bytes,
+    journal_window_bytes,
+    max_held_bytes,
+    max_held_per_user,
+    max_held,
+  } = settings;
   const rules: readonly (readonly [isMet: boolean, warning: string])[] = [
     [
       max_body_bytes > backlog_bytes / 2,
@@ -37,6 +45,10 @@ export function contradictions(settings: Settings): string[] {
     [
       max_held_per_user > max_held,
       `max_held_per_user (${max_held_per_user}) is more than max_held (${max_held}), which is for all users together`,
+    ],
+    [
+      backlog_bytes > backlog_total_bytes / 4,
+      `backlog_bytes (${backlog_bytes}) is more than a quarter of backlog_total_bytes (${backlog_total_bytes}): a few connections that do not read close others`,
     ],
     ...shares.map(
       ([share, total]) =>

@@ -87,6 +87,10 @@ export const limits = {
     description: "most unsent bytes of a connection; more of them close it",
     public: true,
   }),
+  backlog_total_bytes: setting(bytes("64 GiB"), "256 MiB", {
+    description: "most unsent bytes of all connections; more of them close the connection that has most",
+    public: true,
+  }),
   max_client_messages: setting(wholeNumber(10, 1_000_000), 100, {
     description: "most messages from a client between two heartbeats; one more closes the connection",
     public: true,
