@@ -24,23 +24,20 @@ const hostOf = (url: string): string => `127.0.0.1:${new URL(url).port}`;
 
 /** As in the README, for these places only. */
 function nginxAllowing(url: string, lines = ""): NginxConfig {
-  const { http = "", server } = nginxOf(readme, "http://service");
+  const { http = "", server } = nginxOf(readme, url);
   const only = ["/socket.io/", "= /authorize"].map((place) =>
     server.replace("location / {", `location ${place} {${lines}`),
   );
-  return {
-    http: `${http} upstream service { server ${hostOf(url)}; keepalive 8; }`,
-    server: `${only.join("\n")} location / { return 403; }`,
-  };
+  return { http, server: `${only.join("\n")} location / { return 403; }` };
 }
 
 const nginx = {
-  "as in the README": (url) => startNginx(nginxOf(readme, `http://${hostOf(url)}`)),
+  "as in the README": (url) => startNginx(nginxOf(readme, url)),
   "with a bare proxy_pass": (url) => startNginx({ server: `location / { proxy_pass http://${hostOf(url)}; }` }),
   "without buffering": (url) => {
-    const { http = "", server } = nginxOf(readme, "http://service");
+    const { http = "", server } = nginxOf(readme, url);
     return startNginx({
-      http: `${http} upstream service { server ${hostOf(url)}; keepalive 8; }`,
+      http,
       server: server.replace("location / {", "location / { proxy_request_buffering off;"),
     });
   },

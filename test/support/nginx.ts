@@ -52,9 +52,8 @@ export function startNginx(config: NginxConfig): Promise<Front<NginxConfig>> {
 /** The block for nginx in a text of Markdown, for the service at `url`. */
 export function nginxOf(markdown: string, url: string): NginxConfig {
   const block = /^```nginx\n(.*?)^```$/ms.exec(markdown)?.[1];
-  // It belongs into another place, and so is written as a comment.
-  const map = /# (map .* \{.*\})$/m.exec(block ?? "")?.[1];
-  const address = "http://127.0.0.1:3000";
-  if (block?.includes(address) !== true || map === undefined) throw new Error("there is no block for nginx");
-  return { http: map, server: block.replaceAll(address, url) };
+  const address = "127.0.0.1:3000";
+  const [, http, server] = /^(.*)^server \{\n(.*)^\}\n$/ms.exec(block ?? "") ?? [];
+  if (http?.includes(address) !== true || server === undefined) throw new Error("there is no block for nginx");
+  return { http: http.replaceAll(address, new URL(url).host), server };
 }
