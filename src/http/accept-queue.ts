@@ -2,8 +2,10 @@ import { dlopen } from "bun:ffi";
 import { readdirSync, readFileSync } from "node:fs";
 import type { Events } from "../observe/events.ts";
 
-/** Connections that the kernel has opened and the service has not taken yet. Bun asks for 512. */
-const wanted = 4096;
+/** Connections that the kernel has opened and the service has not taken yet: as many as it lets wait. Bun asks for 512. */
+const wanted = 65_535;
+/** What the kernel allows unless it is told otherwise, since Linux 5.4. */
+const usual = 4096;
 
 /**
  * Makes room for everybody who comes back at once after a restart: where the queue is full, the kernel drops a client's first
@@ -22,7 +24,7 @@ export function widenAcceptQueue(
     return events.acceptQueueUnchanged(error instanceof Error ? error.message : "unknown reason");
   }
   const most = longestQueue();
-  if (most < wanted) events.acceptQueueShort(most);
+  if (most < usual) events.acceptQueueShort(most);
 }
 
 /** On each descriptor with this port, of which only those that listen take it: the others are connections. */
