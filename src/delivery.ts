@@ -7,11 +7,13 @@ import type { Connection } from "./connections/connection.ts";
 import type { Expiry } from "./connections/expiry.ts";
 import type { Fanout } from "./connections/fanout.ts";
 import type { Members } from "./connections/members.ts";
+import type { Pacing } from "./connections/pacing.ts";
 import type { Registry } from "./connections/registry.ts";
 import type { Held } from "./journal/held.ts";
 import type { Follower, Journal } from "./journal/journal.ts";
 import type { Window } from "./journal/window.ts";
 import type { Draft, Entry, Outcome, Revoked } from "./model/entry.ts";
+import type { KeycloakId } from "./model/names.ts";
 
 /** The heart: from an entry of the journal to the connections that it is for. */
 export interface Delivery extends Follower {
@@ -35,9 +37,24 @@ export function createDelivery(needs: {
   readonly fanout: Fanout;
   readonly beat: Beat;
   readonly expiry: Expiry;
+  readonly pacing: Pick<Pacing, "renew">;
   readonly clock: Clock;
 }): Delivery {
-  const { journal, window, held, revocations, access, registry, members, backlog, fanout, beat, expiry, clock } = needs;
+  const {
+    journal,
+    window,
+    held,
+    revocations,
+    access,
+    registry,
+    members,
+    backlog,
+    fanout,
+    beat,
+    expiry,
+    pacing,
+    clock,
+  } = needs;
 
   function reserve(draft: Draft): () => void {
     if (draft.kind !== "notification" || draft.ttl_seconds === 0) return () => {};
@@ -64,23 +81,27 @@ export function createDelivery(needs: {
 
   /** The connections that a revocation may end, each once. */
   function concerned(revoked: Revoked): readonly Connection[] {
-    if (revoked.user !== undefined) return registry.ofUser(revoked.user);
-    const ofSession = registry.ofSession(revoked.session);
-    if (revoked.unlinked === undefined) return ofSession;
-    return [...new Set([...ofSession, ...registry.ofUser(revoked.unlinked)])];
+    if (revoked.user !== undefined) return ofUser(revoked.user);
+    const { session, unlinked } = revoked;
+    const ofSession = [...registry.ofSession(session), ...members.suspended.ofSession(session)];
+    return unlinked === undefined ? ofSession : [...new Set([...ofSession, ...ofUser(unlinked)])];
   }
 
+  function ofUser(user: KeycloakId): readonly Connection[] {
+    return [...registry.ofUser(user), ...members.suspended.ofUser(user)];
+  }
+
+  /** At once, where it is over for the client; those that may come back with a new token, one after the other. */
   function end(candidates: Iterable<Connection>): number {
     // Picked first: to close one changes the registry.
-    const ended = Array.from(candidates).flatMap((connection) => {
-      const code = access.endingOf(connection);
-      return code === undefined ? [] : [{ connection, code }];
-    });
-    for (const { connection, code } of ended) members.close(connection, code);
-    return ended.length;
+    const ended = Array.from(candidates, (connection) => ({ connection, code: access.endingOf(connection) }));
+    const revoked = ended.filter(({ code }) => code === "revoked");
+    for (const { connection } of revoked) members.close(connection, "revoked");
+    const expired = ended.filter(({ code }) => code === "token_expired");
+    return revoked.length + pacing.renew(expired.map(({ connection }) => connection));
   }
 
-  const endForbidden = (): number => end(registry.all());
+  const endForbidden = (): number => end(members.all());
 
   function tidy(): void {
     // First: whether the wall clock was set.

@@ -15,6 +15,7 @@ import { createExpiry } from "./connections/expiry.ts";
 import { createFanout } from "./connections/fanout.ts";
 import { createGateway } from "./connections/gateway.ts";
 import { createMembers } from "./connections/members.ts";
+import { createPacing } from "./connections/pacing.ts";
 import { createRecovery } from "./connections/recovery.ts";
 import { createRegistry } from "./connections/registry.ts";
 import { createSessions } from "./connections/sessions.ts";
@@ -51,7 +52,7 @@ export interface Service {
   readonly url: string;
   /**
    * Takes on the API keys, WS tokens, `require_bound_tokens` and channel rules of these settings, and ends the connections
-   * that rest on one that is gone or has changed; tells how many.
+   * that rest on one that is gone at once, and those that rest on one that has changed over `drain_seconds`; tells how many.
    */
   reload(settings: Settings): number;
   /**
@@ -117,6 +118,7 @@ export async function startService(
   const fanout = createFanout({ registry, members, backlog, confirmation });
   const beat = createBeat(settings, { window, fanout });
   const expiry = createExpiry(settings, { clock, registry, members });
+  const pacing = createPacing(settings, members);
   const delivery = createDelivery({
     journal,
     window,
@@ -129,6 +131,7 @@ export async function startService(
     fanout,
     beat,
     expiry,
+    pacing,
     clock,
   });
   journal.follow(delivery);
@@ -223,7 +226,8 @@ export async function startService(
       // is a listener.
       ending.cut();
       realms?.stop();
-      await drainPolling({ registry, members });
+      pacing.stop();
+      await drainPolling(members);
       const empty = server.stop(false);
       // What has reached the journal is finished, and nothing else.
       await router.end();
@@ -232,7 +236,7 @@ export async function startService(
       clock.stop();
       // Free for the successor at once: our connections catch up there, one by one.
       await journal.close();
-      await drain(settings, { registry, members, journal });
+      await drain(settings, { members, journal });
       gateway.closeAll();
       beat.stop();
       await farewell(server, empty);

@@ -1,24 +1,17 @@
 import type { Journal } from "../journal/journal.ts";
 import type { Settings } from "../settings/schema.ts";
-import type { Connection } from "./connection.ts";
 import type { Members } from "./members.ts";
-import type { Registry } from "./registry.ts";
+import { evenly } from "./pacing.ts";
 
-const tick_ms = 100;
 const poll_ms = 20;
 const longestPoll_ms = 1000;
-
-interface DrainNeeds {
-  readonly registry: Registry<Connection>;
-  readonly members: Members;
-}
 
 /**
  * Ends the long-polling connections, which cannot live without a listener: before it goes, they get what waits for them,
  * `closing` included, with the poll that is there or about to come.
  */
-export async function drainPolling({ registry, members }: DrainNeeds): Promise<void> {
-  const polling = registry
+export async function drainPolling(members: Members): Promise<void> {
+  const polling = members
     .all()
     .filter(({ ws }) => ws === null)
     .toArray();
@@ -37,15 +30,13 @@ export async function drainPolling({ registry, members }: DrainNeeds): Promise<v
  */
 export async function drain(
   { drain_seconds }: Pick<Settings, "drain_seconds">,
-  { registry, members, journal }: DrainNeeds & { readonly journal: Pick<Journal, "isTakenOver"> },
+  { members, journal }: { readonly members: Members; readonly journal: Pick<Journal, "isTakenOver"> },
 ): Promise<void> {
-  const isPaced = registry.size > 0 && drain_seconds > 0 && (await journal.isTakenOver());
-  const all = registry.size;
-  const ticks = isPaced ? Math.max(1, (drain_seconds * 1000) / tick_ms) : 1;
-  for (let tick = 1; registry.size > 0; tick++) {
-    const mayRemain = Math.floor(all * Math.max(0, 1 - tick / ticks));
-    const share = Math.max(0, registry.size - mayRemain);
-    for (const connection of registry.all().take(share).toArray()) members.close(connection, "draining");
-    if (registry.size > 0) await Bun.sleep(tick_ms);
-  }
+  const isPaced = members.size > 0 && drain_seconds > 0 && (await journal.isTakenOver());
+  await evenly(isPaced ? drain_seconds : 0, {
+    left: () => members.size,
+    end(share) {
+      for (const connection of members.all().take(share).toArray()) members.close(connection, "draining");
+    },
+  });
 }

@@ -2,18 +2,26 @@ import type { Channel } from "../model/names.ts";
 import { closings, type ClosingCode } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
 import type { BunWebSocket, Connection } from "./connection.ts";
-import type { Registry } from "./registry.ts";
+import { createRegistry, type Registry } from "./registry.ts";
 
 /** Who is in: connections that get what is for them, by which transport, and how one is ended. */
 export interface Members {
   join(connection: Connection): void;
   /** Harmless for a connection that has left. */
   leave(connection: Connection): void;
+  /** It gets nothing any more, and stays open until it is closed. False: it has left already. */
+  suspend(connection: Connection): boolean;
   /** Moves a polling connection to its websocket, in the same step in which the engine does. */
   upgrade(connection: Connection, ws: BunWebSocket): void;
   /** Tells the client why, and ends the connection so that it comes back, or stays away, as the code says. */
   close(connection: Connection, code: ClosingCode): void;
   withPid(pid: string): Connection | undefined;
+  /** Those that are suspended, which the registry does not know. */
+  readonly suspended: Pick<Registry<Connection>, "has" | "ofUser" | "ofSession" | "all">;
+  /** Every connection that is to be closed before the service ends. */
+  all(): Generator<Connection>;
+  /** Of `all`. */
+  readonly size: number;
   /** The connections on a channel that have no websocket yet. */
   pollingOn(channel: Channel): ReadonlySet<Connection>;
   readonly polling: number;
@@ -24,6 +32,7 @@ const nobody: ReadonlySet<never> = new Set<never>();
 export function createMembers(registry: Registry<Connection>, events: Pick<Events["connections"], "closing">): Members {
   const byPid = new Map<string, Connection>();
   const polling = new Map<Channel, Set<Connection>>();
+  const suspended = createRegistry<Connection>();
   let pollingCount = 0;
 
   function join(connection: Connection): void {
@@ -35,9 +44,22 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
 
   function leave(connection: Connection): void {
     registry.remove(connection);
+    suspended.remove(connection);
     if (byPid.get(connection.pid) === connection) byPid.delete(connection.pid);
     stopPolling(connection);
     connection.ws?.unsubscribe(topicOf(connection.channel));
+  }
+
+  function suspend(connection: Connection): boolean {
+    if (!registry.has(connection)) return false;
+    leave(connection);
+    suspended.add(connection);
+    return true;
+  }
+
+  function* all(): Generator<Connection> {
+    yield* registry.all();
+    yield* suspended.all();
   }
 
   function upgrade(connection: Connection, ws: BunWebSocket): void {
@@ -74,10 +96,16 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
   return {
     join,
     leave,
+    suspend,
+    suspended,
+    all,
     upgrade,
     close,
     withPid: (pid) => byPid.get(pid),
     pollingOn: (channel) => polling.get(channel) ?? nobody,
+    get size() {
+      return registry.size + suspended.size;
+    },
     get polling() {
       return pollingCount;
     },

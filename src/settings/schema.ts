@@ -116,7 +116,8 @@ export const Settings = v.pipe(
     }),
     ...limits,
     drain_seconds: setting(wholeNumber(0, 3600), 10, {
-      description: "time over which a service sends its connections to a successor that waits for the journal",
+      description:
+        "time over which connections are sent to a successor that waits for the journal, or for new tokens after a reload",
       public: true,
     }),
     tls_cert: optional(text("must be a path", /^\P{Cc}+$/u), {
