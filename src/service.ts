@@ -28,7 +28,6 @@ import { createEngineRoute } from "./http/engine.ts";
 import { farewell } from "./http/farewell.ts";
 import type { Listener } from "./http/exchange.ts";
 import { listen } from "./http/listen.ts";
-import { createPersistence } from "./http/persistence.ts";
 import { createRouter } from "./http/router.ts";
 import { createRoutes } from "./http/routes.ts";
 import { createHeld } from "./journal/held.ts";
@@ -182,9 +181,9 @@ export async function startService(
     table,
     router,
     engine,
+    gate,
     clients,
     ending,
-    persistence: createPersistence(settings, gate),
     cors,
     events: events.requests,
   });

@@ -1,4 +1,5 @@
 import type { Clients } from "../limits/address.ts";
+import type { Gate } from "../limits/gate.ts";
 import { namePattern } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
@@ -8,8 +9,9 @@ import { enginePath, type EngineRoute } from "./engine.ts";
 import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
-import type { Persistence } from "./persistence.ts";
+import { asksToClose, createPersistence } from "./persistence.ts";
 import { problem, secure } from "./respond.ts";
+import { createDropRest } from "./rest.ts";
 import type { Route, Router, RouteTable } from "./router.ts";
 
 /** The way in, as `Bun.serve` takes it. */
@@ -34,21 +36,29 @@ interface Place {
 const engineRoute: Place = { name: enginePath };
 const nowhere: Place = { name: "(other)" };
 
+export type AnswerSettings = Pick<
+  Settings,
+  "max_url_bytes" | "max_body_bytes" | "keep_alive_seconds" | "trust_proxy_hops"
+>;
+
 /** The one way in: to the engine or to a route, answers what they throw, and marks every answer. */
 export function createAnswers(
-  { max_url_bytes }: Pick<Settings, "max_url_bytes">,
+  settings: AnswerSettings,
   needs: {
     readonly table: RouteTable;
     readonly router: Router;
     readonly engine: EngineRoute;
+    readonly gate: Pick<Gate, "isClosed">;
     readonly clients: Clients;
     readonly ending: Ending;
-    readonly persistence: Persistence;
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
   },
 ): Answers {
-  const { table, router, engine, clients, ending, persistence, cors, events } = needs;
+  const { table, router, engine, clients, ending, cors, events } = needs;
+  const { max_url_bytes } = settings;
+  const persistence = createPersistence(settings, needs.gate);
+  const dropRest = createDropRest(settings, ending);
 
   async function answer(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
     const started_ms = performance.now();
@@ -86,11 +96,13 @@ export function createAnswers(
     response.headers.set("X-Request-Id", id);
     // As GET has it (RFC 9110 9.3.2), where Bun leaves it out.
     if (req.method === "HEAD") response.headers.set("Date", new Date().toUTCString());
+    // A poll waits on purpose.
+    const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;
+    // Where the answer itself ends the connection, that is for what follows on it.
+    if (asksToClose(req.headers) && !response.headers.has("Connection")) await dropRest(req);
     const isTrusted = place.route?.guarded === true && response.status === 200;
     persistence.mark(req, server, response.headers, isTrusted);
     if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS") cors.mark(req, response.headers);
-    // A poll waits on purpose.
-    const seconds = isEngine ? undefined : (performance.now() - started_ms) / 1000;
     events.answered({ route, status: response.status, seconds });
     return response;
   }

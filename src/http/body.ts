@@ -60,11 +60,7 @@ export async function readText(
 async function readBody(req: Request, limit_bytes: number, setting: string): Promise<Uint8Array> {
   const body = await receive(req, limit_bytes);
   if (body !== undefined) return body;
-  throw new Problem("too_large", {
-    detail: `The body may have ${limit_bytes} bytes (${setting}).`,
-    // The rest of the body is not read; without this the next request on the connection would start in its middle.
-    headers: { Connection: "close" },
-  });
+  throw new Problem("too_large", { detail: `The body may have ${limit_bytes} bytes (${setting}).` });
 }
 
 /** Undefined: it is larger. */
@@ -74,8 +70,8 @@ async function receive(req: Request, limit_bytes: number): Promise<Uint8Array | 
   if (declared !== null && !(Number(declared) <= limit_bytes)) return undefined;
   try {
     if (declared !== null) return await req.bytes();
-    // A chunked body declares no length: it is counted while it comes.
-    return await readAtMost(req.body, limit_bytes);
+    // A chunked body declares no length: it is counted while it comes. What is left may still be read.
+    return await readAtMost(req.body?.values({ preventCancel: true }) ?? null, limit_bytes);
   } catch {
     throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
   }

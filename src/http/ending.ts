@@ -5,6 +5,8 @@ export interface Ending {
   readonly hasBegun: boolean;
   /** Ends what is being received at this moment. */
   cut(): void;
+  /** Aborted by the first cut. */
+  readonly cutting: AbortSignal;
   /** From here on nothing is received any more. */
   begin(): void;
   /**
@@ -16,6 +18,7 @@ export interface Ending {
 
 export function createEnding(): Ending {
   const waiting = new Set<() => void>();
+  const cutting = new AbortController();
   let hasBegun = false;
 
   async function receive<T>(received: Promise<T>): Promise<T> {
@@ -31,6 +34,7 @@ export function createEnding(): Ending {
   }
 
   function cut(): void {
+    cutting.abort();
     for (const end of waiting) end();
   }
 
@@ -39,6 +43,7 @@ export function createEnding(): Ending {
       return hasBegun;
     },
     cut,
+    cutting: cutting.signal,
     begin() {
       hasBegun = true;
       cut();

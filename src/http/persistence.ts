@@ -52,7 +52,7 @@ export function createPersistence(
   };
 }
 
-/** As Bun reads it. Without Host it is HTTP/1.0, whose connections Bun closes; with Host, nothing tells it from HTTP/1.1. */
-function asksToClose(request: Headers): boolean {
+/** As Bun reads it, which closes after the answer. Without Host it is HTTP/1.0, whose connections Bun closes; with Host, nothing tells it from HTTP/1.1. */
+export function asksToClose(request: Headers): boolean {
   return /(?:^|,)[ \t]*close[ \t]*(?:,|$)/i.test(request.get("connection") ?? "") || !request.has("host");
 }

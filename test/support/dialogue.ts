@@ -15,6 +15,8 @@ export interface Dialogue {
   ask(request: string): Promise<Answer>;
   /** Resolves with the next answer that has not been asked for otherwise. */
   answer(): Promise<Answer>;
+  /** There is an answer that nobody has taken yet. */
+  readonly hasAnswer: boolean;
   readonly hasEnded: boolean;
   /** Resolves when the server has ended the connection. */
   ended(): Promise<void>;
@@ -33,8 +35,10 @@ export async function dialogue(url: string): Promise<Dialogue> {
   socket.on("close", () => (hasEnded = true));
   await new Promise<void>((resolve) => socket.once("connect", resolve));
 
+  const isAnswered = (): boolean => parseAnswers(text, false).length > taken;
+
   async function answer(): Promise<Answer> {
-    await until("an answer", () => parseAnswers(text, false).length > taken || hasEnded);
+    await until("an answer", () => isAnswered() || hasEnded);
     const found = parseAnswers(text, false)[taken++];
     if (found === undefined) throw new Error(`the connection ended without an answer: ${JSON.stringify(text)}`);
     return found;
@@ -47,6 +51,9 @@ export async function dialogue(url: string): Promise<Dialogue> {
       return answer();
     },
     answer,
+    get hasAnswer() {
+      return isAnswered();
+    },
     get hasEnded() {
       return hasEnded;
     },
