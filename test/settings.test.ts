@@ -173,7 +173,7 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
       "https://a.example/path",
       "entry 1 must be * or a list of origins such as https://app.example.com, without a path",
     ],
-    ["cors_origins", "https://a.example,*", 'without a path or a *, not "*"'],
+    ["cors_origins", "https://a.example,*", 'entry 2 must not be *: that stands alone, and is all origins, not "*"'],
     ["trust_proxy_hops", "17", "must be a whole number from 0 to 16"],
     ["keep_alive_seconds", "241", "must be a whole number from 1 to 240"],
     ["max_body_bytes", "0", "must be a number of bytes from 1 to 64 MiB"],

@@ -102,7 +102,8 @@ export function createAnswers(
     if (asksToClose(req.headers) && !response.headers.has("Connection")) await dropRest(req);
     const isTrusted = place.route?.guarded === true && response.status === 200;
     persistence.mark(req, server, response.headers, isTrusted);
-    if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS") cors.mark(req, response.headers);
+    if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS")
+      cors.mark({ req, server }, response.headers);
     events.answered({ route, status: response.status, seconds });
     return response;
   }

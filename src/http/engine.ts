@@ -39,10 +39,10 @@ export function createEngineRoute(
 
   return async function engine(exchange) {
     const { req, server, url } = exchange;
-    if (req.method === "OPTIONS") return cors.preflight(req, methods);
+    if (req.method === "OPTIONS") return cors.preflight(exchange, methods);
     if (!URL.canParse(req.url)) throw new Problem("invalid_request", { detail: "A Host header is needed here." });
     // Browsers send Origin with a websocket upgrade but enforce nothing: without this any page could open one.
-    cors.requireListed(req);
+    cors.requireOrigin("listed", exchange);
     const query = url.searchParams;
     const upgrades = req.headers.get("upgrade")?.toLowerCase() === "websocket";
     // The engine goes by the header alone, and would open a polling session for `transport=websocket` without it.

@@ -1,9 +1,8 @@
 import type { Gate } from "../limits/gate.ts";
 import { Guess, Problem } from "../model/problem.ts";
-import type { Cors } from "./cors.ts";
+import type { Callers, Cors } from "./cors.ts";
 import { draining, type Ending } from "./ending.ts";
 import type { Exchange } from "./exchange.ts";
-import { isForeign } from "./origin.ts";
 import { respond } from "./respond.ts";
 
 export type Handler = (exchange: Exchange) => Response | Promise<Response>;
@@ -12,11 +11,8 @@ export interface Route {
   readonly GET?: Handler;
   readonly POST?: Handler;
   readonly DELETE?: Handler;
-  /**
-   * Pages of which other origins may call it: those of `cors_origins`, which may read the answer, or all. Undefined: none,
-   * whatever `cors_origins` says.
-   */
-  readonly pages?: "listed" | "all";
+  /** Undefined: no pages of other origins, whatever `cors_origins` says. */
+  readonly pages?: Callers;
   /** Answers 200 to valid credentials only. */
   readonly guarded?: boolean;
 }
@@ -60,9 +56,10 @@ export function createRouter({
     const { req } = exchange;
     const allowed = methodsOf(route).join(", ");
     if (req.method === "OPTIONS") {
-      return route.pages !== undefined ? cors.preflight(req, allowed) : respond(204, null, "", { Allow: allowed });
+      return route.pages !== undefined ? cors.preflight(exchange, allowed) : respond(204, null, "", { Allow: allowed });
     }
-    requireOrigin(route, req);
+    // Before anything is judged or counted: what a page makes a browser send must not be held against its user's address.
+    cors.requireOrigin(route.pages, exchange);
     const handler = handlerFor(route, req.method);
     if (handler === undefined) {
       throw new Problem("method_not_allowed", { detail: `Allowed here: ${allowed}.`, headers: { Allow: allowed } });
@@ -72,15 +69,6 @@ export function createRouter({
     } catch (error) {
       throw error instanceof Guess ? (gate.failed(exchange.client()) ?? error) : error;
     }
-  }
-
-  /** Before anything is judged or counted: what a page makes a browser send must not be held against its user's address. */
-  function requireOrigin({ pages }: Route, req: Request): void {
-    if (pages === "listed") cors.requireListed(req);
-    if (pages !== undefined || !isForeign(req)) return;
-    const detail =
-      "Pages of other origins may not call this: call it from a backend, without Origin or Sec-Fetch-Site.";
-    throw new Problem("origin_forbidden", { detail });
   }
 
   async function end(): Promise<void> {

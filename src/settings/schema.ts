@@ -2,10 +2,11 @@ import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, hasKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
 import { doubtAboutLength } from "./key-format.ts";
 import { limits } from "./limits.ts";
+import { doubtsAboutOrigins, origin } from "./origin.ts";
 import { doubtsAboutRoles } from "./roles.ts";
 import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
 import { itemsOf, optional, setting, type Entries, type Item } from "./setting.ts";
-import { bytes, flag, JournalUrl, listOrAll, origin, text, wholeNumber } from "./values.ts";
+import { bytes, flag, JournalUrl, listOrAll, text, wholeNumber } from "./values.ts";
 
 /** The one source of names, types, defaults, environment variables, flags, help and documentation. */
 export const Settings = v.pipe(
@@ -100,9 +101,10 @@ export const Settings = v.pipe(
       public: true,
     }),
     cors_origins: setting(listOrAll(origin), "*", {
-      description: "origins whose pages may connect; *: all origins",
+      description: "origins whose pages may connect, such as https://app.example.com, https://*.example.com; *: all",
       public: true,
       list: true,
+      doubts: doubtsAboutOrigins,
     }),
     trust_proxy_hops: setting(wholeNumber(0, 16), 0, {
       description: "number of proxies in front that add to X-Forwarded-For",

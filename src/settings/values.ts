@@ -144,14 +144,3 @@ export const issuer = v.pipe(
   v.check((written) => !written.includes("?"), "must be a URL without a query"),
   v.transform((written) => written.replace(/\/+$/, "")),
 );
-
-/** In the form in which a browser sends it as `Origin`. */
-export const origin = v.pipe(
-  v.string("must be * or a list of origins such as https://app.example.com"),
-  v.trim(),
-  v.check(
-    (written) => isPlainUrl(written) && /^https?:\/\/[^/?*]+\/?$/i.test(written),
-    "must be * or a list of origins such as https://app.example.com, without a path or a *",
-  ),
-  v.transform((written) => new URL(written).origin),
-);
