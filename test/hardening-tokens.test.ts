@@ -199,7 +199,7 @@ describe("an access token", () => {
     expect(realm.requests.discovery).toBeLessThan(3);
   });
 
-  test("that is too long is refused, by us or, with its whole request, by Bun; it is never looked into", async () => {
+  test("that is too long is refused, alone or with its whole request, and never looked into", async () => {
     const { realm, ask, refused } = await setUp();
     await refused(`${part({ alg: "RS256", kid: realm.key.kid })}.${"x".repeat(15_000)}.${"y".repeat(1000)}`);
     expect((await ask(await realm.mint({ padding: "x".repeat(13_000) }))).status).toBe(431);

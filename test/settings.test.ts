@@ -178,7 +178,7 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ["keep_alive_seconds", "241", "must be a whole number from 1 to 240"],
     ["max_body_bytes", "0", "must be a number of bytes from 1 to 64 MiB"],
     ["max_url_bytes", "1023", "must be a number of bytes from 1 KiB to 16 KiB"],
-    ["max_header_bytes", "17 KiB", "must be a number of bytes from 1 KiB to 16 KiB"],
+    ["max_header_bytes", "65 KiB", "must be a number of bytes from 1 KiB to 64 KiB"],
     ["max_json_depth", "1001", "must be a whole number from 1 to 1000"],
     ["max_list_length", "0", "must be a whole number from 1 to 100000"],
     ["notify_rate_per_second", "0.5", "must be a whole number from 1 to 1000000"],

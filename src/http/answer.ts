@@ -9,6 +9,7 @@ import { enginePath, type EngineRoute } from "./engine.ts";
 import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
+import { requireShort, type HeadLimits } from "./head.ts";
 import { asksToClose, createPersistence } from "./persistence.ts";
 import { problem, secure } from "./respond.ts";
 import { createDropRest } from "./rest.ts";
@@ -36,10 +37,7 @@ interface Place {
 const engineRoute: Place = { name: enginePath };
 const nowhere: Place = { name: "(other)" };
 
-export type AnswerSettings = Pick<
-  Settings,
-  "max_url_bytes" | "max_body_bytes" | "keep_alive_seconds" | "trust_proxy_hops"
->;
+export type AnswerSettings = HeadLimits & Pick<Settings, "max_body_bytes" | "keep_alive_seconds" | "trust_proxy_hops">;
 
 /** The one way in: to the engine or to a route, answers what they throw, and marks every answer. */
 export function createAnswers(
@@ -56,7 +54,6 @@ export function createAnswers(
   },
 ): Answers {
   const { table, router, engine, clients, ending, cors, events } = needs;
-  const { max_url_bytes } = settings;
   const persistence = createPersistence(settings, needs.gate);
   const dropRest = createDropRest(settings, ending);
 
@@ -72,7 +69,9 @@ export function createAnswers(
     persistence.begin(req, server);
     try {
       refuseAmbiguous(req);
-      const exchange: Exchange = { req, url: requireShort(url), param, server, client, ending, id };
+      if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
+      requireShort(settings, url, req.headers);
+      const exchange: Exchange = { req, url, param, server, client, ending, id };
       response = await (isEngine ? engine(exchange) : router.dispatch(place.route, exchange));
     } catch (error) {
       if (error instanceof Problem) {
@@ -112,12 +111,6 @@ export function createAnswers(
     const [, name] = /:(\w+)$/.exec(place.name) ?? [];
     if (name === undefined) return (req, server) => answer(place, req, "", server);
     return (req, server) => answer(place, req, req.params[name] ?? "", server);
-  }
-
-  function requireShort(url: URL | null): URL {
-    if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
-    if (url.pathname.length + url.search.length <= max_url_bytes) return url;
-    throw new Problem("uri_too_long", { detail: `Path and query may have ${max_url_bytes} bytes (max_url_bytes).` });
   }
 
   const places = [engineRoute, ...Object.entries(table).map(([name, route]) => ({ name, route }))];

@@ -8,21 +8,13 @@ import type { Answers } from "./answer.ts";
 import { widenAcceptQueue } from "./accept-queue.ts";
 import { limitControlFrames } from "./control-frames.ts";
 import type { Listener } from "./exchange.ts";
+import { largestHead_bytes, type HeadLimits } from "./head.ts";
 import { idle_seconds } from "./persistence.ts";
 import { problem } from "./respond.ts";
 
 export type ListenSettings = ClientLimits &
-  Pick<
-    Settings,
-    | "host"
-    | "port"
-    | "tls_cert"
-    | "tls_key"
-    | "ping_interval_ms"
-    | "ping_timeout_ms"
-    | "backlog_bytes"
-    | "max_header_bytes"
-  >;
+  HeadLimits &
+  Pick<Settings, "host" | "port" | "tls_cert" | "tls_key" | "ping_interval_ms" | "ping_timeout_ms" | "backlog_bytes">;
 
 /**
  * Of TLS 1.2, whose defaults also have RSA key exchange, by which a key that is stolen later opens what was recorded, and CBC.
@@ -56,7 +48,7 @@ export function listen(
   /** A websocket from which nothing came for so long is cut. */
   const silence_ms = ping_interval_ms + ping_timeout_ms;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
-  Object.assign(http, { maxHeaderSize: settings.max_header_bytes });
+  Object.assign(http, { maxHeaderSize: largestHead_bytes(settings) });
   const server = Bun.serve<SocketData>({
     hostname: host,
     port,

@@ -22,6 +22,7 @@ export const problems = {
   uri_too_long: { status: 414, title: "The address of the request is too long" },
   unsupported_media_type: { status: 415, title: "The body is of a type that is not taken here" },
   idempotency_mismatch: { status: 422, title: "This Idempotency-Key was used for another notification" },
+  headers_too_large: { status: 431, title: "The headers of the request are too large" },
   rate_limited: { status: 429, title: "Too many requests" },
   held_full: { status: 429, title: "As much is held as the service takes" },
   internal: { status: 500, title: "Something went wrong on our side" },

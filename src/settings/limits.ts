@@ -14,8 +14,7 @@ export const limits = {
     description: "longest path of a request, with its query",
     public: true,
   }),
-  // Beyond 16 KiB, with the request line, Bun itself answers 431.
-  max_header_bytes: setting(bytes("16 KiB", "1 KiB"), 16_384, {
+  max_header_bytes: setting(bytes("64 KiB", "1 KiB"), 16_384, {
     description: "largest size of all headers of a request",
     public: true,
   }),
