@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 
 /** How late timers fire. prom-client's own measure reads a libuv histogram that Bun does not fill. */
@@ -26,7 +27,11 @@ export function describeProcess(registry: Registry): void {
       help: "Resident memory size in bytes.",
       registers: [],
       collect() {
-        this.set(process.memoryUsage.rss());
+        try {
+          this.set(process.memoryUsage.rss());
+        } catch {
+          // It takes a descriptor. Where there is none, that of the last scrape stands: the others are needed now.
+        }
       },
     }),
     new Counter({
@@ -48,5 +53,45 @@ export function describeProcess(registry: Registry): void {
       },
     }),
   ];
+  // Asked once: to read it takes a descriptor.
+  const most = mostDescriptors();
+  if (Number.isFinite(most)) metrics.push(...describeDescriptors(most));
   for (const metric of metrics) registry.registerMetric(metric);
+}
+
+function describeDescriptors(most: number): Gauge[] {
+  return [
+    new Gauge({
+      name: "process_open_fds",
+      help: "Number of open file descriptors.",
+      registers: [],
+      collect() {
+        this.set(openDescriptors());
+      },
+    }),
+    new Gauge({
+      name: "process_max_fds",
+      help: "Maximum number of open file descriptors.",
+      registers: [],
+      collect() {
+        this.set(most);
+      },
+    }),
+  ];
+}
+
+/** How many descriptors the process has open. For Linux. */
+export function openDescriptors(): number {
+  // Kernels before 6.2 say 0; to count them one by one takes milliseconds where there are many.
+  return statSync("/proc/self/fd").size || readdirSync("/proc/self/fd").length;
+}
+
+/** How many it may have open: Bun raises the soft limit to the hard one at its start. Infinity: unknown, for this is no Linux. */
+export function mostDescriptors(): number {
+  try {
+    const [, soft] = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
+    return soft === undefined ? Infinity : Number(soft);
+  } catch {
+    return Infinity;
+  }
 }
