@@ -1,5 +1,5 @@
 import { createAccess, longestCredential_ms } from "./authorize/access.ts";
-import { createAdmission, createNaming } from "./authorize/admission.ts";
+import { createAdmission } from "./authorize/admission.ts";
 import { createAuthorize } from "./authorize/authorize.ts";
 import { createRealms } from "./authorize/realms.ts";
 import { createRevocations } from "./authorize/revocations.ts";
@@ -23,11 +23,13 @@ import { createDelivery } from "./delivery.ts";
 import { registerGauges } from "./gauges.ts";
 import { createAnswers } from "./http/answer.ts";
 import { createCors } from "./http/cors.ts";
+import { createDescriptors } from "./http/descriptors.ts";
 import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
 import { farewell } from "./http/farewell.ts";
 import type { Listener } from "./http/exchange.ts";
 import { listen } from "./http/listen.ts";
+import { createOwners } from "./http/owners.ts";
 import { createRouter } from "./http/router.ts";
 import { createRoutes } from "./http/routes.ts";
 import { createHeld } from "./journal/held.ts";
@@ -137,12 +139,10 @@ export async function startService(
 
   // What comes from outside.
   const sessions = createSessions(settings, events.requests);
-  const admit = createAdmission({ access, tokens });
-  const named = createNaming(access);
+  const admission = createAdmission({ access, tokens });
   const recovery = createRecovery(settings, window);
   const gateway = createGateway(settings, {
-    admit,
-    named,
+    admission,
     access,
     recovery,
     held,
@@ -161,6 +161,8 @@ export async function startService(
   const logout = createLogout(settings, { realms, revoker, events: events.access, clock });
   const notify = createNotify(settings, { access, gate, journal, events: events.journal });
   const cors = createCors(settings);
+  const owners = createOwners();
+  const descriptors = createDescriptors(settings, { owners, sessions, events });
   const table = createRoutes(settings, {
     access,
     gate,
@@ -172,44 +174,35 @@ export async function startService(
     journal,
     realms,
     clock,
+    descriptors,
     metrics,
   });
   const ending = createEnding();
   const router = createRouter({ gate, cors, ending });
-  const engine = createEngineRoute(settings, { gateway, gate, sessions, cors });
+  const engine = createEngineRoute(settings, { gateway, gate, sessions, descriptors, cors });
   const answers = createAnswers(settings, {
     table,
     router,
     engine,
     gate,
     clients,
+    owners,
     ending,
     cors,
     events: events.requests,
   });
-  registerGauges(metrics, {
-    registry,
-    members,
-    backlog,
-    sessions,
-    journal,
-    window,
-    held,
-    revocations,
-    revoker,
-    logout,
-    realms,
-    clock,
-  });
+  const connected = { registry, members, backlog, sessions };
+  registerGauges(metrics, { ...connected, journal, window, held, revocations, revoker, logout, realms, clock });
 
   let server: Listener;
   try {
-    server = listen(settings, { answers, gateway, events: { ...events.requests, ...events.connections } });
+    server = listen(settings, { answers, gateway, owners, events: { ...events.requests, ...events.connections } });
   } catch (error) {
     await journal.close();
     throw error;
   }
   fanout.attach(server);
+  descriptors.attach(server);
   realms?.start();
   const tidying = setInterval(delivery.tidy, tidy_ms);
 
@@ -240,6 +233,7 @@ export async function startService(
       beat.stop();
       await farewell(server, empty);
       await server.stop(true);
+      descriptors.stop();
       metrics.stop();
       clearInterval(tidying);
       return isSaved;

@@ -6,6 +6,7 @@ import { createFanout } from "../src/connections/fanout.ts";
 import { createGateway } from "../src/connections/gateway.ts";
 import { createMembers } from "../src/connections/members.ts";
 import { createRegistry } from "../src/connections/registry.ts";
+import { createOwners } from "../src/http/owners.ts";
 import { createSessions } from "../src/connections/sessions.ts";
 import { listen } from "../src/http/listen.ts";
 import { Channel, KeycloakId } from "../src/model/names.ts";
@@ -25,25 +26,27 @@ for (const [name, options] of Object.entries(transports)) {
     const backlog = createBacklog(settings, { registry, members, events });
     const fanout = createFanout({ registry, members, backlog, confirmation: { watch() {} } });
     const gateway = createGateway(settings, {
-      admit() {
-        // It comes when the token has just been found valid, and finds no connection to close.
-        queueMicrotask(() => (revoked = true));
-        const now_ms = Date.now();
-        return {
-          user: v.parse(KeycloakId, "alice"),
-          channel: v.parse(Channel, "msf"),
-          session: null,
-          via: null,
-          rule: null,
-          isBound: true,
-          accessIssuedAt_ms: null,
-          stamp: null,
-          issuedAt_ms: now_ms,
-          expiresAt_ms: now_ms + 60_000,
-          expiresAt_uptime_ms: Infinity,
-        };
+      admission: {
+        admit() {
+          // It comes when the token has just been found valid, and finds no connection to close.
+          queueMicrotask(() => (revoked = true));
+          const now_ms = Date.now();
+          return {
+            user: v.parse(KeycloakId, "alice"),
+            channel: v.parse(Channel, "msf"),
+            session: null,
+            via: null,
+            rule: null,
+            isBound: true,
+            accessIssuedAt_ms: null,
+            stamp: null,
+            issuedAt_ms: now_ms,
+            expiresAt_ms: now_ms + 60_000,
+            expiresAt_uptime_ms: Infinity,
+          };
+        },
+        named: () => ({ keycloakID: undefined, channel: undefined }),
       },
-      named: () => ({ keycloakID: undefined, channel: undefined }),
       access: { endingOf: () => (revoked ? "revoked" : undefined) },
       recovery: () => ({
         pid: "p",
@@ -67,7 +70,7 @@ for (const [name, options] of Object.entries(transports)) {
       events,
     });
     const answers = { routes: {}, fetch: gateway.handle };
-    const server = listen(settings, { answers, gateway, events: { ...requests, ...events } });
+    const server = listen(settings, { answers, gateway, owners: createOwners(), events: { ...requests, ...events } });
     const { socket } = page(server.url.origin, {}, options);
     expect(await next(socket, "closing")).toEqual({ code: "revoked", reconnect: false });
     if (socket.connected) await next(socket, "disconnect");

@@ -271,7 +271,7 @@ function compose({ toml, who, roles }: ReturnType<typeof make>) {
     gate: { signature() {}, authorize() {}, frontService() {} },
     events: { authorized() {} },
   });
-  return { authorize: authorizing, admit: createAdmission({ access, tokens }) };
+  return { authorize: authorizing, ...createAdmission({ access, tokens }) };
 }
 
 test("more channels than a token has bits for stop the start; a CONNECT that cannot come is warned of", () => {

@@ -5,26 +5,30 @@ import type { RefusalCode } from "../model/refusal.ts";
 import type { Access } from "./access.ts";
 import type { Tokens } from "./tokens.ts";
 
-/**
- * Judges the `auth` of a Socket.IO CONNECT. `forged`: a `token_invalid` that its sender may be trying out. `in_doubt`: whether
- * the token has expired will be known in a few minutes.
- */
-export type Admit = (auth: unknown) => Admitted | RefusalCode | "forged" | "in_doubt";
-
-/** Whom the `auth` of a CONNECT names. Nothing of it is verified. */
-export type Naming = (auth: unknown) => {
-  readonly keycloakID: KeycloakId | undefined;
-  readonly channel: Channel | undefined;
-};
+/** Reads the `auth` of a Socket.IO CONNECT. */
+export interface Admission {
+  /**
+   * Judges it. `forged`: a `token_invalid` that its sender may be trying out. `in_doubt`: whether the token has expired will be
+   * known in a few minutes.
+   */
+  admit(auth: unknown): Admitted | RefusalCode | "forged" | "in_doubt";
+  /** Whom it names, for log lines. Nothing of it is verified; secrets are left out: a page may have mixed up id and token. */
+  named(auth: unknown): { readonly keycloakID: KeycloakId | undefined; readonly channel: Channel | undefined };
+}
 
 const Auth = v.fallback(
   v.object({ token: v.optional(v.unknown()), keycloakID: v.optional(v.unknown()), channel: v.optional(v.unknown()) }),
   {},
 );
 
+const Names = v.object({
+  keycloakID: v.fallback(v.optional(KeycloakId), undefined),
+  channel: v.fallback(v.optional(Channel), undefined),
+});
+
 /** Synchronous on purpose: see tokens.ts. */
-export function createAdmission({ access, tokens }: { access: Access; tokens: Tokens }): Admit {
-  return function admit(auth) {
+export function createAdmission({ access, tokens }: { access: Access; tokens: Tokens }): Admission {
+  function admit(auth: unknown): ReturnType<Admission["admit"]> {
     const { token, keycloakID, channel } = v.parse(Auth, auth);
     if (isMissing(token)) return "token_missing";
     const claims = typeof token === "string" ? tokens.verify(token) : "forged";
@@ -53,22 +57,18 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
       expiresAt_uptime_ms,
     };
     return access.objectionTo(admitted) ?? (claims.isInDoubt ? "in_doubt" : admitted);
-  };
-}
+  }
 
-const Names = v.object({
-  keycloakID: v.fallback(v.optional(KeycloakId), undefined),
-  channel: v.fallback(v.optional(Channel), undefined),
-});
-
-/** Reads names for log lines, and leaves out secrets: a page may have mixed up its token and the id of its user. */
-export function createNaming({ apiKeys, wsTokens }: Pick<Access, "apiKeys" | "wsTokens">): Naming {
-  const isSecret = (text: string): boolean => [apiKeys, wsTokens].some((secrets) => secrets.find(text) !== "unknown");
+  const isSecret = (text: string): boolean =>
+    [access.apiKeys, access.wsTokens].some((secrets) => secrets.find(text) !== "unknown");
   const open = <T extends string>(text: T | undefined) => (text === undefined || isSecret(text) ? undefined : text);
 
-  return function named(auth) {
-    const { keycloakID, channel } = v.parse(Names, v.parse(Auth, auth));
-    return { keycloakID: open(keycloakID), channel: open(channel) };
+  return {
+    admit,
+    named(auth) {
+      const { keycloakID, channel } = v.parse(Names, v.parse(Auth, auth));
+      return { keycloakID: open(keycloakID), channel: open(channel) };
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Socket } from "socket.io";
 import type { Access } from "../authorize/access.ts";
-import type { Admit, Naming } from "../authorize/admission.ts";
+import type { Admission } from "../authorize/admission.ts";
 import type { Held } from "../journal/held.ts";
 import type { Gate } from "../limits/gate.ts";
 import type { NotificationEntry } from "../model/entry.ts";
@@ -21,8 +21,7 @@ import type { WebSockets } from "./websockets.ts";
 export type ArrivalSettings = Pick<Settings, "connect_timeout_ms" | "max_connections_per_user">;
 
 export interface ArrivalNeeds {
-  readonly admit: Admit;
-  readonly named: Naming;
+  readonly admission: Admission;
   readonly access: Pick<Access, "endingOf">;
   readonly recovery: Recovery;
   readonly held: Pick<Held, "waiting" | "confirm">;
@@ -71,7 +70,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     }
     session.phase = { name: "settled" };
     const newcomer = {
-      ...needs.named(auth),
+      ...needs.admission.named(auth),
       address: session.client.address,
       transport: session.engine.transport.name,
     };
@@ -98,8 +97,8 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     endLater(engine, Math.min(connect_timeout_ms, postponement_ms));
   }
 
-  function judge(auth: unknown): ReturnType<Admit> {
-    const admitted = needs.admit(auth);
+  function judge(auth: unknown): ReturnType<Admission["admit"]> {
+    const admitted = needs.admission.admit(auth);
     if (typeof admitted === "string") return admitted;
     const others = registry.ofUser(admitted.user).length - (leftBehind(auth, admitted) === undefined ? 0 : 1);
     return others >= max_connections_per_user ? "too_many_connections" : admitted;

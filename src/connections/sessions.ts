@@ -1,5 +1,6 @@
 import type { Client } from "../limits/address.ts";
 import { createCounts } from "../limits/counts.ts";
+import { firstToGo } from "../limits/share.ts";
 import type { Admitted } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
@@ -50,6 +51,8 @@ export interface Sessions {
   /** Ends by itself when the engine connection closes. */
   open(engine: EngineSocket, client: Client): Session;
   get(engine: object): Session | undefined;
+  /** Ends a half of those that have not authenticated, or more if so many are needed, for a limit that is none of theirs. */
+  endHalf(limit: string, needed: number): void;
   /** Its CONNECT was good. */
   authenticated(session: Session): void;
   readonly size: number;
@@ -135,10 +138,18 @@ export function createSessions(
   }
 
   function endOldest([oldest]: ReadonlySet<Session>, limit: keyof SessionSettings): void {
-    if (oldest === undefined) return;
-    events.crowdedOut(limit, oldest.client.address);
-    forgetStranger(oldest);
-    cut(oldest.engine);
+    if (oldest !== undefined) endStranger(oldest, limit);
+  }
+
+  function endHalf(limit: string, needed: number): void {
+    const chosen = firstToGo([...strangers], ({ client }) => client.key ?? "", needed);
+    for (const session of chosen) endStranger(session, limit);
+  }
+
+  function endStranger(session: Session, limit: string): void {
+    events.crowdedOut(limit, session.client.address);
+    forgetStranger(session);
+    cut(session.engine);
   }
 
   function forgetStranger(session: Session): void {
@@ -158,6 +169,7 @@ export function createSessions(
     requireRoom,
     open,
     get: (engine) => sessions.get(engine),
+    endHalf,
     authenticated,
     get size() {
       return sessions.size;

@@ -1,6 +1,6 @@
-import { dlopen } from "bun:ffi";
 import { readdirSync, readFileSync } from "node:fs";
 import type { Events } from "../observe/events.ts";
+import { openSockets } from "./sockets.ts";
 
 /** Connections that the kernel has opened and the service has not taken yet: as many as it lets wait. Bun asks for 512. */
 const wanted = 65_535;
@@ -27,24 +27,16 @@ export function widenAcceptQueue(
   if (most < usual) events.acceptQueueShort(most);
 }
 
-/** On each descriptor with this port, of which only those that listen take it: the others are connections. */
+/** On each descriptor of this port, of which only those that listen take it: the others are connections. */
 function listenAgain(port: number): boolean {
-  // By this name musl, too, gives itself.
-  const { symbols, close } = dlopen("libc.so.6", {
-    getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
-    listen: { args: ["i32", "i32"], returns: "i32" },
-  });
+  const sockets = openSockets();
   try {
-    const address = Buffer.alloc(128);
-    const isOurs = (descriptor: number): boolean => {
-      const length = new Uint32Array([address.length]);
-      // In both families the port comes third, in network order (ip(7), ipv6(7)).
-      return symbols.getsockname(descriptor, address, length) === 0 && address.readUInt16BE(2) === port;
-    };
-    const ours = readdirSync("/proc/self/fd").map(Number).filter(isOurs);
-    return ours.filter((descriptor) => symbols.listen(descriptor, wanted) === 0).length > 0;
+    const ours = readdirSync("/proc/self/fd")
+      .map(Number)
+      .filter((descriptor) => sockets.portOf(descriptor) === port);
+    return ours.filter((descriptor) => sockets.listen(descriptor, wanted)).length > 0;
   } finally {
-    close();
+    sockets.close();
   }
 }
 

@@ -10,6 +10,7 @@ import type { Ending } from "./ending.ts";
 import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
 import { requireShort, type HeadLimits } from "./head.ts";
+import type { Owners } from "./owners.ts";
 import { asksToClose, createPersistence } from "./persistence.ts";
 import { problem, secure } from "./respond.ts";
 import { createDropRest } from "./rest.ts";
@@ -48,16 +49,26 @@ export function createAnswers(
     readonly engine: EngineRoute;
     readonly gate: Pick<Gate, "isClosed">;
     readonly clients: Clients;
+    readonly owners: Pick<Owners, "began" | "ended">;
     readonly ending: Ending;
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
   },
 ): Answers {
-  const { table, router, engine, clients, ending, cors, events } = needs;
+  const { table, router, engine, clients, owners, ending, cors, events } = needs;
   const persistence = createPersistence(settings, needs.gate);
   const dropRest = createDropRest(settings, ending);
 
   async function answer(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
+    owners.began(req);
+    try {
+      return await make(place, req, param, server);
+    } finally {
+      owners.ended(req);
+    }
+  }
+
+  async function make(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
     const started_ms = performance.now();
     const id = requestId(req.headers);
     const client = () => clients.of(req, server);

@@ -6,6 +6,7 @@ import { Problem } from "../model/problem.ts";
 import type { Settings } from "../settings/schema.ts";
 import { readText } from "./body.ts";
 import type { Cors } from "./cors.ts";
+import type { Descriptors } from "./descriptors.ts";
 import type { Exchange } from "./exchange.ts";
 import { idle_seconds } from "./persistence.ts";
 
@@ -28,10 +29,11 @@ export function createEngineRoute(
     readonly gateway: Pick<Gateway, "handle" | "polled">;
     readonly gate: Pick<Gate, "handshake">;
     readonly sessions: Pick<Sessions, "requireRoom">;
+    readonly descriptors: Pick<Descriptors, "requireRoom">;
     readonly cors: Cors;
   },
 ): EngineRoute {
-  const { gateway, gate, sessions, cors } = needs;
+  const { gateway, gate, sessions, descriptors, cors } = needs;
   const most_bytes = largestMessage_bytes(settings);
   // Until the next heartbeat there may be nothing to say. Bun counts in steps of 4 s, so that a timeout may come as much too
   // early; and no further than 255.
@@ -69,6 +71,7 @@ export function createEngineRoute(
   /** A handshake: cheapest first. */
   function requireRoom({ client }: Exchange, upgrades: boolean): void {
     gate.handshake(client());
+    descriptors.requireRoom();
     sessions.requireRoom(client().key, upgrades ? "websocket" : "polling");
   }
 

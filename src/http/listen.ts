@@ -9,6 +9,7 @@ import { widenAcceptQueue } from "./accept-queue.ts";
 import { limitControlFrames } from "./control-frames.ts";
 import type { Listener } from "./exchange.ts";
 import { largestHead_bytes, type HeadLimits } from "./head.ts";
+import type { Owners } from "./owners.ts";
 import { idle_seconds } from "./persistence.ts";
 import { problem } from "./respond.ts";
 
@@ -39,12 +40,13 @@ export function listen(
   needs: {
     readonly answers: Answers;
     readonly gateway: Pick<Gateway, "websocket">;
+    readonly owners: Pick<Owners, "follow" | "attach">;
     readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged"> &
       Pick<Events["connections"], "sentTooMuch">;
   },
 ): Listener {
   const { host, port, tls_cert, tls_key, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
-  const { answers, gateway, events } = needs;
+  const { answers, gateway, owners, events } = needs;
   /** A websocket from which nothing came for so long is cut. */
   const silence_ms = ping_interval_ms + ping_timeout_ms;
   // Bun.serve has no option of its own for it, but goes by what node:http says at the time of a request.
@@ -64,7 +66,7 @@ export function listen(
       return problem(error);
     },
     websocket: {
-      ...gateway.websocket,
+      ...owners.follow(gateway.websocket),
       ...limitControlFrames({
         most: max_client_messages,
         interval_ms: silence_ms,
@@ -79,6 +81,7 @@ export function listen(
       closeOnBackpressureLimit: true,
     },
   });
+  owners.attach(server);
   widenAcceptQueue(server, events);
   return server;
 }

@@ -4,6 +4,7 @@ import { connectionEvents } from "./connection-events.ts";
 import { journalEvents } from "./journal-events.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import { processEvents } from "./process-events.ts";
 import { requestEvents } from "./request-events.ts";
 
 /** What the rooms report: each event is one function, which writes its log line and moves its counters. */
@@ -21,6 +22,7 @@ export function createEvents(log: Log, metrics: Metrics) {
     clock: clockEvents(log, metrics),
     connections: connectionEvents(log, metrics, shared),
     journal: journalEvents(log, metrics),
+    process: processEvents(log, shared),
     requests: requestEvents(log, metrics, shared),
   };
 }

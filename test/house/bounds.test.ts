@@ -29,8 +29,8 @@ const bounds = tableBelow("**What is bounded by what**");
 const defaults = new Map(
   tableBelow("<!-- settings:").map(([[name = ""] = [], , [value = "none"] = []]) => [name, value]),
 );
-/** Not settings of the service: of one API key or WS token. */
-const own = ["rate_per_second"];
+/** Not settings of the service, but of one API key or WS token, and of the system. */
+const own = ["rate_per_second", "descriptors"];
 
 test("each setting in it exists, and has the default that it says", () => {
   expect(bounds.length).toBeGreaterThan(20);
