@@ -14,7 +14,7 @@ import { createWebSockets } from "./websockets.ts";
 
 export type SocketData = BunWebSocket["data"];
 
-export interface Gateway extends Pick<Polls, "polled"> {
+export interface Gateway extends Pick<Polls, "polled" | "isPolling" | "posted"> {
   /** Takes every request that is Engine.IO's. */
   handle(req: Request, server: Bun.Server<SocketData>): Promise<Response>;
   readonly websocket: {
@@ -79,6 +79,8 @@ export function createGateway(
 
   return {
     polled: polls.polled,
+    isPolling: polls.isPolling,
+    posted: polls.posted,
     handle: (req, server) => engine.handleRequest(req, server),
     websocket: limitProbes({
       open(ws) {

@@ -1,3 +1,4 @@
+import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { EngineSocket } from "./connection.ts";
 import { cut } from "./sessions.ts";
@@ -12,16 +13,22 @@ export interface Polls {
    * answer, and what was in that answer is lost. The client comes back, and recovery gives it everything.
    */
   polled(id: string, mark: string): void;
+  isPolling(id: string): boolean;
+  /**
+   * Data has come for a session: resolves as `take` does, which reads it. Throws `invalid_request`, and ends the session, if its
+   * last data are still on their way, as Engine.IO does. Ends it, too, if the client goes away in between.
+   */
+  posted<T>(id: string, signal: AbortSignal, take: () => Promise<T>): Promise<T>;
 }
 
 type Mark = ReturnType<typeof Bun.hash>;
 
 export function createPolls(events: Pick<Events["connections"], "answerLost">): Polls {
-  const polling = new Map<string, { readonly engine: EngineSocket; mark: Mark | undefined }>();
+  const polling = new Map<string, { readonly engine: EngineSocket; mark: Mark | undefined; isPosting: boolean }>();
 
   function open(engine: EngineSocket): void {
     if (engine.transport.name !== "polling") return;
-    polling.set(engine.id, { engine, mark: undefined });
+    polling.set(engine.id, { engine, mark: undefined, isPosting: false });
     const forget = (): void => void polling.delete(engine.id);
     engine.on("upgrade", forget);
     engine.on("close", forget);
@@ -42,5 +49,22 @@ export function createPolls(events: Pick<Events["connections"], "answerLost">): 
     cut(poll.engine);
   }
 
-  return { open, polled };
+  async function posted<T>(id: string, signal: AbortSignal, take: () => Promise<T>): Promise<T> {
+    const poll = polling.get(id);
+    if (poll?.isPosting !== false) {
+      if (poll !== undefined) cut(poll.engine);
+      throw new Problem("invalid_request", { detail: "The session has ended: a client sends one POST at a time." });
+    }
+    poll.isPosting = true;
+    try {
+      return await take();
+    } catch (error) {
+      if (signal.aborted) cut(poll.engine);
+      throw error;
+    } finally {
+      poll.isPosting = false;
+    }
+  }
+
+  return { open, polled, posted, isPolling: (id) => polling.has(id) };
 }

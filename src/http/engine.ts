@@ -26,7 +26,7 @@ export type EngineRoute = (exchange: Exchange) => Promise<Response>;
 export function createEngineRoute(
   settings: EngineSettings,
   needs: {
-    readonly gateway: Pick<Gateway, "handle" | "polled">;
+    readonly gateway: Pick<Gateway, "handle" | "polled" | "isPolling" | "posted">;
     readonly gate: Pick<Gate, "handshake">;
     readonly sessions: Pick<Sessions, "requireRoom">;
     readonly descriptors: Pick<Descriptors, "requireRoom">;
@@ -62,7 +62,9 @@ export function createEngineRoute(
       server.timeout(req, poll_seconds);
       gateway.polled(sid, query.get("t") ?? "");
     }
-    const response = await (req.method === "POST" ? posted(exchange) : handled(req, exchange));
+    // What no session waits for, the engine refuses by its `sid`, before it reads a byte of the body.
+    const isData = req.method === "POST" && gateway.isPolling(sid);
+    const response = await (isData ? posted(exchange, sid) : gateway.handle(req, server));
     // Otherwise the connection would be kept for as long, and its next head could drip.
     if (polls) server.timeout(req, idle_seconds);
     return response.status < 400 ? response : refuse(response);
@@ -75,27 +77,13 @@ export function createEngineRoute(
     sessions.requireRoom(client().key, upgrades ? "websocket" : "polling");
   }
 
-  async function handled(req: Request, { server }: Exchange): Promise<Response> {
-    try {
-      return await gateway.handle(req, server);
-    } catch (error) {
-      if (!req.signal.aborted) throw error;
-      throw new Problem("invalid_request", { detail: "The body ended before it was complete." });
-    }
-  }
-
-  async function posted(exchange: Exchange): Promise<Response> {
-    const req = await bounded(exchange);
-    return exchange.ending.receive(handled(req, exchange));
-  }
-
-  /** The engine reads a body to its end before it judges its size: only one that declares a fair size may go in as it is. */
-  async function bounded(exchange: Exchange): Promise<Request> {
-    const { req } = exchange;
-    const declared = req.headers.get("content-length");
-    if (declared !== null && Number(declared) <= most_bytes) return req;
-    const body = await readText(exchange, most_bytes, "max_client_bytes");
-    return new Request(req.url, { method: "POST", headers: req.headers, body });
+  /** The engine would read a body to its end before it judges its size. */
+  function posted(exchange: Exchange, sid: string): Promise<Response> {
+    const { req, server } = exchange;
+    return gateway.posted(sid, req.signal, async () => {
+      const body = await readText(exchange, most_bytes, "max_client_bytes");
+      return gateway.handle(new Request(req.url, { method: "POST", headers: req.headers, body }), server);
+    });
   }
 }
 
