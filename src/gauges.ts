@@ -9,6 +9,7 @@ import type { Sessions } from "./connections/sessions.ts";
 import type { Held } from "./journal/held.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { Window } from "./journal/window.ts";
+import type { Unfinished } from "./limits/unfinished.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Logout } from "./revocations/logout.ts";
 import type { Revoker } from "./revocations/revoke.ts";
@@ -24,6 +25,7 @@ export function registerGauges(
     readonly members: Members;
     readonly backlog: Pick<Backlog, "tidy" | "bytes">;
     readonly sessions: Sessions;
+    readonly unfinished: Unfinished;
     readonly journal: Journal;
     readonly window: Window;
     readonly held: Held;
@@ -34,8 +36,21 @@ export function registerGauges(
     readonly clock: Pick<Clock, "believed_ms">;
   },
 ): void {
-  const { registry, members, backlog, sessions, journal, window, held, revocations, revoker, logout, realms, clock } =
-    state;
+  const {
+    registry,
+    members,
+    backlog,
+    sessions,
+    unfinished,
+    journal,
+    window,
+    held,
+    revocations,
+    revoker,
+    logout,
+    realms,
+    clock,
+  } = state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
 
@@ -66,6 +81,7 @@ export function registerGauges(
     backlog.tidy();
     return backlog.bytes;
   });
+  reading("unfinished_bytes", "Bytes of request bodies that are being received.", () => unfinished.bytes);
   reading("window_entries", "Entries in the replay window.", () => window.entries);
   reading("window_bytes", "Bytes in the replay window.", () => window.bytes);
   reading(

@@ -177,7 +177,7 @@ export async function startService(
     descriptors,
     metrics,
   });
-  const ending = createEnding();
+  const ending = createEnding(settings, events.requests);
   const router = createRouter({ gate, cors, ending });
   const engine = createEngineRoute(settings, { gateway, gate, sessions, descriptors, cors });
   const answers = createAnswers(settings, {
@@ -191,7 +191,7 @@ export async function startService(
     cors,
     events: events.requests,
   });
-  const connected = { registry, members, backlog, sessions };
+  const connected = { registry, members, backlog, sessions, unfinished: ending.unfinished };
   registerGauges(metrics, { ...connected, journal, window, held, revocations, revoker, logout, realms, clock });
 
   let server: Listener;

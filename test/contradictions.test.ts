@@ -35,6 +35,10 @@ describe("a warning names both settings", () => {
       env: { AMPER_JOURNAL_WINDOW_BYTES: "300 KiB" },
       names: ["max_body_bytes (65536)", "journal_window_bytes (307200)"],
     },
+    "bodies that end one another while they come": {
+      env: { AMPER_MAX_UNFINISHED_BYTES: "255 KiB" },
+      names: ["max_body_bytes (65536)", "max_unfinished_bytes (261120)"],
+    },
     "more held for a user than a connection takes": {
       env: { AMPER_MAX_HELD_PER_USER: "5000" },
       names: ["max_held_per_user (5000)", "backlog_bytes (1048576)"],

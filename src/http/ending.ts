@@ -1,54 +1,44 @@
+import { createUnfinished, type Unfinished } from "../limits/unfinished.ts";
 import { Problem } from "../model/problem.ts";
+import type { Events } from "../observe/events.ts";
+import type { Settings } from "../settings/schema.ts";
 
-/** The end of the service, for requests that wait for their client. */
+/** The end of the service, for requests, and what it cuts: the bodies that are still coming, so that no stranger holds it up. */
 export interface Ending {
   readonly hasBegun: boolean;
+  readonly unfinished: Unfinished;
   /** Ends what is being received at this moment. */
   cut(): void;
   /** Aborted by the first cut. */
   readonly cutting: AbortSignal;
   /** From here on nothing is received any more. */
   begin(): void;
-  /**
-   * Resolves as `received` does, which its sender may hold up for as long as it likes: a body that is still coming. Throws
-   * `draining` as soon as it is cut, or the end begins, so that no stranger holds up a restart.
-   */
-  receive<T>(received: Promise<T>): Promise<T>;
 }
 
-export function createEnding(): Ending {
-  const waiting = new Set<() => void>();
+export function createEnding(
+  settings: Pick<Settings, "max_unfinished_bytes">,
+  events: Pick<Events["requests"], "limited">,
+): Ending {
+  const unfinished = createUnfinished(settings, events);
   const cutting = new AbortController();
   let hasBegun = false;
 
-  async function receive<T>(received: Promise<T>): Promise<T> {
-    const { promise: ended, reject } = Promise.withResolvers<never>();
-    const end = (): void => reject(draining());
-    if (hasBegun) end();
-    waiting.add(end);
-    try {
-      return await Promise.race([received, ended]);
-    } finally {
-      waiting.delete(end);
-    }
-  }
-
   function cut(): void {
     cutting.abort();
-    for (const end of waiting) end();
+    unfinished.dropAll(draining());
   }
 
   return {
     get hasBegun() {
       return hasBegun;
     },
+    unfinished,
     cut,
     cutting: cutting.signal,
     begin() {
       hasBegun = true;
       cut();
     },
-    receive,
   };
 }
 

@@ -27,7 +27,7 @@ export const problems = {
   held_full: { status: 429, title: "As much is held as the service takes" },
   internal: { status: 500, title: "Something went wrong on our side" },
   unavailable: { status: 503, title: "The service cannot do this right now" },
-  overloaded: { status: 503, title: "The service has all the connections that it takes" },
+  overloaded: { status: 503, title: "The service has as much to do as it takes" },
   draining: { status: 503, title: "The service is shutting down" },
 } as const satisfies Record<string, { status: number; title: string }>;
 

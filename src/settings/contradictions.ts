@@ -14,6 +14,7 @@ const frame_bytes = 64;
 export function contradictions(settings: Settings): string[] {
   const {
     max_body_bytes,
+    max_unfinished_bytes,
     backlog_bytes,
     backlog_total_bytes,
     journal_window_bytes,
@@ -37,6 +38,10 @@ export function contradictions(settings: Settings): string[] {
     [
       max_body_bytes > journal_window_bytes / 5,
       `max_body_bytes (${max_body_bytes}) is more than a fifth of journal_window_bytes (${journal_window_bytes}): a few notifications of that size leave nothing else to be replayed`,
+    ],
+    [
+      max_body_bytes > max_unfinished_bytes / 4,
+      `max_body_bytes (${max_body_bytes}) is more than a quarter of max_unfinished_bytes (${max_unfinished_bytes}): a few bodies that are slow to come end one another`,
     ],
     [
       max_held_per_user * frame_bytes > backlog_bytes / 4,

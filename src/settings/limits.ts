@@ -10,6 +10,11 @@ export const limits = {
     description: "largest body of a request",
     public: true,
   }),
+  max_unfinished_bytes: setting(bytes("64 GiB", "64 KiB"), "64 MiB", {
+    description:
+      "most bytes of bodies that are still being received; more of them end the oldest of the address with most",
+    public: true,
+  }),
   max_url_bytes: setting(bytes("16 KiB", "1 KiB"), 8192, {
     description: "longest path of a request, with its query",
     public: true,

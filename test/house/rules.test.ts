@@ -25,7 +25,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   revocations: ["model", "settings", "observe", "clock", "limits", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize"],
   inspection: ["settings", "journal", "authorize"],
-  gauges: ["observe", "clock", "journal", "authorize", "connections", "revocations"],
+  gauges: ["observe", "clock", "limits", "journal", "authorize", "connections", "revocations"],
   http: [
     "model",
     "settings",

@@ -15,11 +15,13 @@ import { stopKeycloak } from "./keycloak.ts";
 import { closeServers } from "./loopback.ts";
 import { closeRaws } from "./raw.ts";
 import { stopServices } from "./service.ts";
+import { closeUnfinished } from "./unfinished.ts";
 
 // First: a service that stops waits for the raw sessions that are still open.
 afterEach(closeRaws);
 afterEach(closeDialogues);
 afterEach(closeFrames);
+afterEach(closeUnfinished);
 afterEach(killChildren);
 afterEach(closePages);
 afterEach(closeBrowsers);
