@@ -17,6 +17,8 @@ export function refuseAmbiguous({ method, headers }: Request): void {
   if (hasBody(headers) && headers.get("upgrade")?.toLowerCase() === "websocket") {
     throw ambiguous("A websocket upgrade has no body.");
   }
+  // Bun takes trailers for another request, and answers 400 in place of us, also where a notification has been accepted.
+  if (headers.has("trailer")) throw ambiguous("Trailers are not understood here: send none.");
   // What follows a CONNECT is for the other end of a tunnel: Bun does not read it as requests.
   if (method === "CONNECT") throw ambiguous("This is not a proxy.");
 }
