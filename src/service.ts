@@ -162,7 +162,9 @@ export async function startService(
   const notify = createNotify(settings, { access, gate, journal, events: events.journal });
   const cors = createCors(settings);
   const owners = createOwners();
-  const descriptors = createDescriptors(settings, { owners, sessions, events });
+  const ending = createEnding(settings, events.requests);
+  const { unfinished } = ending;
+  const descriptors = createDescriptors(settings, { owners, unfinished, sessions, events });
   const table = createRoutes(settings, {
     access,
     gate,
@@ -177,7 +179,6 @@ export async function startService(
     descriptors,
     metrics,
   });
-  const ending = createEnding(settings, events.requests);
   const router = createRouter({ gate, cors, ending });
   const engine = createEngineRoute(settings, { gateway, gate, sessions, descriptors, cors });
   const answers = createAnswers(settings, {
@@ -191,7 +192,7 @@ export async function startService(
     cors,
     events: events.requests,
   });
-  const connected = { registry, members, backlog, sessions, unfinished: ending.unfinished };
+  const connected = { registry, members, backlog, sessions, unfinished };
   registerGauges(metrics, { ...connected, journal, window, held, revocations, revoker, logout, realms, clock });
 
   let server: Listener;

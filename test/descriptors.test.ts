@@ -32,6 +32,9 @@ const head = (lines: string) => `${lines}\r\nHost: localhost\r\n`;
 const floods = {
   "say nothing": "",
   "send half a head": head("GET /authorize HTTP/1.1"),
+  "send half a body": `${head("POST /notify HTTP/1.1")}Content-Length: 100\r\n\r\n{`,
+  "send half a chunk": `${head("POST /notify HTTP/1.1")}Transfer-Encoding: chunked\r\n\r\n8\r\n{`,
+  "send half a logout": `${head("POST /backchannel-logout HTTP/1.1")}Content-Length: 100\r\n\r\nlogout`,
   "wait after an answer": `${head("GET /health/live HTTP/1.1")}\r\n`,
   "ask again and again": `${head("GET /health/live HTTP/1.1")}\r\n`.repeat(20),
   "are websockets without a CONNECT": upgradeRequest(),

@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
 import type { Sessions } from "../connections/sessions.ts";
 import { firstToGo } from "../limits/share.ts";
+import type { Unfinished } from "../limits/unfinished.ts";
 import type { Check } from "../model/check.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
@@ -41,18 +42,19 @@ function reserveOf(most: number): number {
 
 /**
  * Bun has neither a hook for a connection that says nothing, nor a limit for their number. So the descriptors are counted, and
- * when only the reserve is left, some make way at once: connections on which no request is under way, then those that have not
- * authenticated; at each look a half of them, from the addresses that hold most.
+ * when only the reserve is left, some make way at once: connections on which no request is under way, then those whose body is
+ * still coming, then those that have not authenticated; at each look a half of them, from the addresses that hold most.
  */
 export function createDescriptors(
   { max_connections }: Pick<Settings, "max_connections">,
   needs: {
     readonly owners: Pick<Owners, "look">;
+    readonly unfinished: Pick<Unfinished, "dropHalf" | "count">;
     readonly sessions: Pick<Sessions, "endHalf" | "unauthenticated">;
     readonly events: Pick<Events, "process" | "requests">;
   },
 ): Descriptors {
-  const { owners, sessions, events } = needs;
+  const { owners, unfinished, sessions, events } = needs;
   const most = mostDescriptors();
   const usable = most - reserveOf(most);
   let sockets: Sockets | undefined;
@@ -104,14 +106,26 @@ export function createDescriptors(
 
   /** False: were all ended that may be, there would be none to spare. */
   function makeRoom(idle: readonly Idle[], used: number, { shutdown }: Sockets): boolean {
-    const strangers = sessions.unauthenticated;
-    const needed = used - usable + 1;
+    const others = unfinished.count + sessions.unauthenticated;
+    let needed = used - usable + 1;
     // A holder of one IPv6 address mostly has its whole network, the first 8 bytes.
     const ended = firstToGo(idle, ({ peer }) => peer.address.slice(0, 16), needed);
     for (const { descriptor } of ended) shutdown(descriptor);
     events.process.descriptorsFreed(ended.length);
-    if (ended.length < needed) sessions.endHalf("descriptors", needed - ended.length);
-    return used - idle.length - strangers < usable;
+    needed -= ended.length;
+    if (needed > 0) needed -= dropBodies(needed);
+    if (needed > 0) sessions.endHalf("descriptors", needed);
+    return used - idle.length - others < usable;
+  }
+
+  function dropBodies(needed: number): number {
+    const detail = "The service has no connection to spare for a body that is still coming: send this again, at once.";
+    const dropped = unfinished.dropHalf(
+      needed,
+      new Problem("overloaded", { detail, headers: { Connection: "close" } }),
+    );
+    events.process.descriptorsFreed(dropped);
+    return dropped;
   }
 
   return {

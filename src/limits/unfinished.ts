@@ -1,6 +1,7 @@
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
+import { firstToGo } from "./share.ts";
 
 /** A body that is being received. */
 export interface Body {
@@ -20,7 +21,10 @@ export interface Unfinished {
    */
   receive<T>(holder: () => string, read: (body: Body) => Promise<T>): Promise<T>;
   dropAll(reason: Problem): void;
+  /** Drops a half of them, or more if so many are needed; tells how many. */
+  dropHalf(needed: number, reason: Problem): number;
   readonly bytes: number;
+  readonly count: number;
 }
 
 interface Entry {
@@ -88,13 +92,25 @@ export function createUnfinished(
   /** The body that has to go. Undefined: there is room for all. */
   function excessive(): Entry | undefined {
     if (total_bytes <= max_unfinished_bytes) return undefined;
-    for (const entry of unasked) hold(entry);
-    unasked.clear();
+    askAll();
     // All are looked at: each time, somebody has sent a body that is dropped.
     let most: Holding | undefined;
     for (const holding of holdings.values()) if (holding.bytes > (most?.bytes ?? 0)) most = holding;
     const [oldest] = most?.entries ?? [];
     return oldest;
+  }
+
+  function dropHalf(needed: number, reason: Problem): number {
+    askAll();
+    const all = holdings.values().flatMap(({ name, entries }) => entries.values().map((entry) => ({ name, entry })));
+    const chosen = firstToGo([...all], ({ name }) => name, needed);
+    for (const { entry } of chosen) drop(entry, reason);
+    return chosen.length;
+  }
+
+  function askAll(): void {
+    for (const entry of unasked) hold(entry);
+    unasked.clear();
   }
 
   function hold(entry: Entry): void {
@@ -142,8 +158,12 @@ export function createUnfinished(
       for (const entry of unasked) drop(entry, reason);
       for (const { entries } of holdings.values()) for (const entry of entries) drop(entry, reason);
     },
+    dropHalf,
     get bytes() {
       return total_bytes;
+    },
+    get count() {
+      return holdings.values().reduce((sum, { entries }) => sum + entries.size, unasked.size);
     },
   };
 }

@@ -16,7 +16,7 @@ export function processEvents(log: Log, { limited }: Pick<SharedCounters, "limit
       log.warn("descriptors running out", { ...now, reason });
     },
     descriptorsEnough: (now: { used: number; most: number }): void => log.info("descriptors free again", now),
-    /** So many connections without a request under way were ended for it. */
+    /** So many connections whose request was not there, or not whole, were ended for it. */
     descriptorsFreed: (connections: number): void => limited.inc({ limit: "descriptors" }, connections),
     /** Nothing will be ended when they run out. */
     descriptorsUnwatched: (reason: string): void => log.warn("descriptors not watched", { reason }),
