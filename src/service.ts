@@ -179,7 +179,7 @@ export async function startService(
     descriptors,
     metrics,
   });
-  const router = createRouter({ gate, cors, ending });
+  const router = createRouter(settings, { gate, cors, ending });
   const engine = createEngineRoute(settings, { gateway, gate, sessions, descriptors, cors });
   const answers = createAnswers(settings, {
     table,
@@ -208,7 +208,7 @@ export async function startService(
   const tidying = setInterval(delivery.tidy, tidy_ms);
 
   return {
-    url: server.url.origin,
+    url: server.url.origin + settings.base_path,
     reload(given) {
       access.reload(given);
       return delivery.endForbidden();

@@ -48,6 +48,7 @@ test("without any source every setting has its default", () => {
   expect(loaded.settings).toEqual({
     host: "0.0.0.0",
     port: 3000,
+    base_path: "",
     api_keys: [],
     ws_tokens: [],
     token_secret: [],
@@ -117,6 +118,11 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ["port", "-1", "must be a whole number from 0 to 65535"],
     ["port", "80.5", "must be a whole number from 0 to 65535"],
     ["port", "0x50", 'must be a whole number from 0 to 65535, not "0x50"'],
+    [
+      "base_path",
+      "/a b",
+      'must be a path such as /notifications, of letters, digits and . _ ~ - between slashes, not "/a b"',
+    ],
     ["api_keys", "orders", "entry 1 must have a name of 1–64 characters out of A–Z a–z 0–9 . _ - as in name=key"],
     ["api_keys", "a b=0123456789abcdef", "entry 1 must have a name of 1–64"],
     ["api_keys", "a=1234567890123456,b=", "entry 2 must have a key of 1–1024 characters"],
@@ -571,7 +577,8 @@ test("a hint recognises a wrong, missing, doubled or exchanged letter", () => {
   for (const typo of ["porf", "prt", "poort", "prot", "opRt"]) expect([typo, hintFor(typo)]).toEqual([typo, "port"]);
   for (const typo of ["tls_kye", "tlskey", "tls_ky"]) expect([typo, hintFor(typo)]).toEqual([typo, "tls_key"]);
   for (const typo of ["max_pollnig", "maxpoling"]) expect([typo, hintFor(typo)]).toEqual([typo, "max_polling"]);
-  for (const other of ["home", "mode", "path", "env", "x"]) expect([other, hintFor(other)]).toEqual([other, undefined]);
+  for (const other of ["home", "mode", "place", "env", "x"])
+    expect([other, hintFor(other)]).toEqual([other, undefined]);
 });
 
 describe("environment", () => {

@@ -28,6 +28,9 @@ export function withTrial(settings: Settings, { apiKey, wsToken }: Trial): Setti
 export function welcome(url: string, host: string, { apiKey, wsToken }: Trial): string {
   const notify = (body: object) =>
     `  curl -H 'Content-Type: application/json' -d '${JSON.stringify({ API_KEY: apiKey, msg: "hello", ...body })}' ${url}/notify\n`;
+  const { origin, pathname } = new URL(url);
+  // Socket.IO takes a path in its URL for a namespace.
+  const path = pathname === "/" ? "" : ` path: "${pathname}/socket.io/",`;
   return `
 AMPER Channels ${version}, trial mode: ${reach(host)}, and nothing is kept.
 
@@ -40,7 +43,7 @@ Get a websocket token for a page (the user is called alice here):
 
 Connect with it, in a page or in the console of one:
   import("${url}/socket.io/socket.io.esm.min.js").then(({ io }) =>
-    io("${url}", { auth: { token: "…", keycloakID: "alice", channel: "msf" } }).on("notification", console.log))
+    io("${origin}", {${path} auth: { token: "…", keycloakID: "alice", channel: "msf" } }).on("notification", console.log))
 
 Notify everyone on a channel, a user on every channel, a user on one channel:
 ${notify({ channel: "msf" })}${notify({ keycloak: "alice" })}${notify({ keycloak: "alice", channel: "msf" })}

@@ -29,7 +29,7 @@ export interface Answers {
 
 /** Where a path leads. */
 interface Place {
-  /** For logs and metrics. */
+  /** Below `base_path`: for logs and metrics, too. */
   readonly name: string;
   /** Undefined: to the engine, or nowhere. */
   readonly route?: Route;
@@ -38,7 +38,8 @@ interface Place {
 const engineRoute: Place = { name: enginePath };
 const nowhere: Place = { name: "(other)" };
 
-export type AnswerSettings = HeadLimits & Pick<Settings, "max_body_bytes" | "keep_alive_seconds" | "trust_proxy_hops">;
+export type AnswerSettings = HeadLimits &
+  Pick<Settings, "base_path" | "max_body_bytes" | "keep_alive_seconds" | "trust_proxy_hops">;
 
 /** The one way in: to the engine or to a route, answers what they throw, and marks every answer. */
 export function createAnswers(
@@ -126,7 +127,7 @@ export function createAnswers(
 
   const places = [engineRoute, ...Object.entries(table).map(([name, route]) => ({ name, route }))];
   return {
-    routes: Object.fromEntries(places.map((place) => [place.name, routeTo(place)])),
+    routes: Object.fromEntries(places.map((place) => [settings.base_path + place.name, routeTo(place)])),
     fetch: (req, server) => answer(nowhere, req, "", server),
   };
 }

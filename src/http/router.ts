@@ -1,5 +1,6 @@
 import type { Gate } from "../limits/gate.ts";
 import { Guess, Problem } from "../model/problem.ts";
+import type { Settings } from "../settings/schema.ts";
 import type { Callers, Cors } from "./cors.ts";
 import { draining, type Ending } from "./ending.ts";
 import type { Exchange } from "./exchange.ts";
@@ -27,15 +28,10 @@ export interface Router {
   end(): Promise<void>;
 }
 
-export function createRouter({
-  gate,
-  cors,
-  ending,
-}: {
-  readonly gate: Pick<Gate, "failed">;
-  readonly cors: Cors;
-  readonly ending: Ending;
-}): Router {
+export function createRouter(
+  { base_path }: Pick<Settings, "base_path">,
+  { gate, cors, ending }: { readonly gate: Pick<Gate, "failed">; readonly cors: Cors; readonly ending: Ending },
+): Router {
   const underWay = new Set<Promise<Response>>();
 
   async function dispatch(route: Route | undefined, exchange: Exchange): Promise<Response> {
@@ -49,7 +45,7 @@ export function createRouter({
   }
 
   async function handle(route: Route | undefined, exchange: Exchange): Promise<Response> {
-    if (route === undefined) throw new Problem("not_found");
+    if (route === undefined) throw nothingAt(exchange.url);
     // Bun goes on reading from connections that are open, and a client that always has a request under way on one of them
     // would keep a process that is to end, and its journal, for ever.
     if (ending.hasBegun) throw draining();
@@ -69,6 +65,13 @@ export function createRouter({
     } catch (error) {
       throw error instanceof Guess ? (gate.failed(exchange.client()) ?? error) : error;
     }
+  }
+
+  function nothingAt({ pathname }: URL): Problem {
+    if (pathname.startsWith(`${base_path}/`)) return new Problem("not_found");
+    return new Problem("not_found", {
+      detail: `There is nothing at this address: all is below ${base_path}/ (base_path).`,
+    });
   }
 
   async function end(): Promise<void> {

@@ -48,7 +48,7 @@ export function printout({ settings, origins }: Extract<Loaded, { ok: true }>): 
 
 function shown(item: Item, settings: Settings): string {
   const value = valueOf(settings, item);
-  const isSet = value !== undefined && !(Array.isArray(value) && value.length === 0);
+  const isSet = value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0);
   if (!isSet) return item.about.public === true && value !== undefined ? "(none)" : "(not set)";
   if (item.about.show !== undefined) return item.about.show(value);
   return item.about.public === true ? safe(textOf(value), 1000) : "(set)";

@@ -6,7 +6,7 @@ import { doubtsAboutOrigins, origin } from "./origin.ts";
 import { doubtsAboutRoles } from "./roles.ts";
 import { ChannelRules, keycloak, showChannelRules } from "./rules.ts";
 import { itemsOf, optional, setting, type Entries, type Item } from "./setting.ts";
-import { bytes, flag, JournalUrl, listOrAll, text, wholeNumber } from "./values.ts";
+import { basePath, bytes, flag, JournalUrl, listOrAll, text, wholeNumber } from "./values.ts";
 
 /** The one source of names, types, defaults, environment variables, flags, help and documentation. */
 export const Settings = v.pipe(
@@ -19,6 +19,10 @@ export const Settings = v.pipe(
       description: "port to listen on; 0: any free port",
       public: true,
       alsoReads: ["PORT"],
+    }),
+    base_path: setting(basePath, "", {
+      description: "path below which everything is, such as /notifications, for a proxy that does not strip it",
+      public: true,
     }),
     api_keys: setting(ApiKeys, [], {
       description: "keys of the backends that call /notify: name=key or name=sha256:HEX",

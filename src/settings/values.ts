@@ -144,3 +144,24 @@ export const issuer = v.pipe(
   v.check((written) => !written.includes("?"), "must be a URL without a query"),
   v.transform((written) => written.replace(/\/+$/, "")),
 );
+
+const basePathRule = "must be a path such as /notifications, of letters, digits and . _ ~ - between slashes";
+
+/** Returned with a slash in front and none behind; empty: none, which `/` is, too. */
+export const basePath = v.pipe(
+  v.string(basePathRule),
+  v.trim(),
+  v.maxLength(256, "must be a path of at most 256 characters"),
+  v.check((written) => segmentsOf(written).every(isPlainSegment), basePathRule),
+  v.transform((written) => ["", ...segmentsOf(written)].join("/")),
+);
+
+function segmentsOf(path: string): string[] {
+  const inner = path.replace(/^\/|\/$/g, "");
+  return inner === "" ? [] : inner.split("/");
+}
+
+/** Paths are compared as they are sent: nothing that clients escape, and neither `.` nor `..`, which they resolve. */
+function isPlainSegment(segment: string): boolean {
+  return /^[A-Za-z0-9._~-]+$/.test(segment) && !/^\.{1,2}$/.test(segment);
+}

@@ -5,6 +5,8 @@ import { apiKey, wsToken } from "./service.ts";
 export interface Options {
   readonly transports?: readonly ("polling" | "websocket")[];
   readonly extraHeaders?: Record<string, string>;
+  /** Where the service has a `base_path`. */
+  readonly path?: string;
 }
 
 export const transports = {
@@ -35,6 +37,7 @@ export function page(
     reconnectionDelay: 20,
     reconnectionDelayMax: 50,
     ...(options.extraHeaders && { extraHeaders: options.extraHeaders }),
+    ...(options.path !== undefined && { path: options.path }),
     ...(options.transports && { transports: [...options.transports] }),
   });
   open.add(socket);
