@@ -27,8 +27,7 @@ import { createDescriptors } from "./http/descriptors.ts";
 import { createEnding } from "./http/ending.ts";
 import { createEngineRoute } from "./http/engine.ts";
 import { farewell } from "./http/farewell.ts";
-import type { Listener } from "./http/exchange.ts";
-import { listen } from "./http/listen.ts";
+import { openListeners, type Listeners } from "./http/listeners.ts";
 import { createOwners } from "./http/owners.ts";
 import { createRouter } from "./http/router.ts";
 import { createRoutes } from "./http/routes.ts";
@@ -45,6 +44,7 @@ import { createMetrics } from "./observe/metrics.ts";
 import { createLogout } from "./revocations/logout.ts";
 import { createRevoker } from "./revocations/revoke.ts";
 import type { Settings } from "./settings/schema.ts";
+import { createCertificate } from "./tls/certificate.ts";
 import { version } from "./version.ts";
 
 const tidy_ms = 1000;
@@ -52,8 +52,8 @@ const tidy_ms = 1000;
 export interface Service {
   readonly url: string;
   /**
-   * Takes on the API keys, WS tokens, `require_bound_tokens` and channel rules of these settings, and ends the connections
-   * that rest on one that is gone at once, and those that rest on one that has changed over `drain_seconds`; tells how many.
+   * Takes on keys, tokens, channel rules and TLS files as these settings have them. Ends the connections that rest on one
+   * that is gone at once, and those that rest on one that has changed over `drain_seconds`; tells how many.
    */
   reload(settings: Settings): number;
   /**
@@ -83,8 +83,9 @@ export async function startService(
   const metrics = createMetrics(version);
   const events = createEvents(log, metrics);
 
-  // Time, the journal, and what this node keeps of it in memory.
+  // Time, the certificate, the journal, and what this node keeps of it in memory.
   const wall = createWall({ now, monotonic, events: events.clock });
+  const certificate = createCertificate(settings, { wall, events: events.tls });
   const revocations_ms = longestCredential_ms(settings);
   const clocks = { now: wall.believed_ms, monotonic: wall.elapsed_ms };
   const journal =
@@ -195,9 +196,9 @@ export async function startService(
   const connected = { registry, members, backlog, sessions, unfinished };
   registerGauges(metrics, { ...connected, journal, window, held, revocations, revoker, logout, realms, clock });
 
-  let server: Listener;
+  let server: Listeners;
   try {
-    server = listen(settings, { answers, gateway, owners, events: { ...events.requests, ...events.connections } });
+    server = openListeners(settings, { answers, gateway, owners, certificate, events });
   } catch (error) {
     await journal.close();
     throw error;
@@ -205,12 +206,13 @@ export async function startService(
   fanout.attach(server);
   descriptors.attach(server);
   realms?.start();
-  const tidying = setInterval(delivery.tidy, tidy_ms);
+  const tidying = [delivery.tidy, certificate.tidy].map((tidy) => setInterval(tidy, tidy_ms));
 
   return {
     url: server.url.origin + settings.base_path,
     reload(given) {
       access.reload(given);
+      server.renew(given);
       return delivery.endForbidden();
     },
     async stop() {
@@ -236,7 +238,7 @@ export async function startService(
       await server.stop(true);
       descriptors.stop();
       metrics.stop();
-      clearInterval(tidying);
+      for (const timer of tidying) clearInterval(timer);
       return isSaved;
     },
   };

@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { inspectTls } from "../inspection/tls.ts";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
@@ -7,6 +6,7 @@ import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
 import type { OnSignal } from "../signals.ts";
+import { readTls } from "../tls/files.ts";
 import { version } from "../version.ts";
 import { makeTrial, welcome, withTrial } from "./trial.ts";
 
@@ -36,12 +36,12 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
   const loaded = load();
   if (!loaded.ok) return fail(loaded.problems, loaded.isUsage ? 2 : 1);
   const { settings } = loaded;
-  const lacking = missing(settings);
-  const tls = inspectTls(settings, Date.now());
-  if (lacking.length + tls.unusable.length > 0) return fail([...lacking, ...tls.unusable]);
+  const tls = readTls(settings);
+  const lacking = [...missing(settings), ...(tls !== undefined && "unusable" in tls ? tls.unusable : [])];
+  if (lacking.length > 0) return fail(lacking);
 
   const log = createLog(settings.log_level, Date.now);
-  for (const warning of [...loaded.warnings, ...tls.outOfDate]) log.warn("settings", { warning });
+  for (const warning of loaded.warnings) log.warn("settings", { warning });
   catchCrashes(log);
   let service: Service | undefined;
   let inForce = settings;
@@ -75,8 +75,8 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
 }
 
 /**
- * Takes on the file's keys, tokens and channel rules, and returns what is in force then. With a mistake in it, everything
- * stays as it is.
+ * Takes on the file's keys, tokens and channel rules, and the TLS files, and returns what is in force then. With a mistake in
+ * the settings, everything stays as it is.
  */
 function reload(
   service: Service,

@@ -9,7 +9,7 @@ import type { Registry } from "./registry.ts";
 
 /** Writes notifications to connections. */
 export interface Fanout {
-  /** The server whose websockets are written to. Before the first notification. */
+  /** The server whose websockets are written to, or several as one. Before the first notification. */
   attach(server: Pick<Bun.Server<unknown>, "publish">): void;
   /**
    * Writes older notifications to a connection, in order, tells it the head if there is one to tell, and lets it join: from

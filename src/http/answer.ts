@@ -11,12 +11,12 @@ import type { Exchange, Listener } from "./exchange.ts";
 import { refuseAmbiguous } from "./framing.ts";
 import { requireShort, type HeadLimits } from "./head.ts";
 import type { Owners } from "./owners.ts";
-import { asksToClose, createPersistence } from "./persistence.ts";
+import { asksToClose, createPersistence, type Persistence } from "./persistence.ts";
 import { problem, secure } from "./respond.ts";
 import { createDropRest } from "./rest.ts";
 import type { Route, Router, RouteTable } from "./router.ts";
 
-/** The way in, as `Bun.serve` takes it. */
+/** The way in: `routes` and `fetch` as `Bun.serve` takes them. */
 export interface Answers {
   /**
    * By path. Bun compares them with the path as it was sent, byte by byte, while `req.url` is what becomes of it when dots,
@@ -25,6 +25,7 @@ export interface Answers {
   readonly routes: Readonly<Record<string, (req: Bun.BunRequest, server: Listener) => Promise<Response>>>;
   /** Any other path. */
   readonly fetch: (req: Request, server: Listener) => Promise<Response>;
+  readonly persistence: Persistence;
 }
 
 /** Where a path leads. */
@@ -61,7 +62,7 @@ export function createAnswers(
   const dropRest = createDropRest(settings, ending);
 
   async function answer(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
-    owners.began(req);
+    owners.began(req, server);
     try {
       return await make(place, req, param, server);
     } finally {
@@ -129,6 +130,7 @@ export function createAnswers(
   return {
     routes: Object.fromEntries(places.map((place) => [settings.base_path + place.name, routeTo(place)])),
     fetch: (req, server) => answer(nowhere, req, "", server),
+    persistence,
   };
 }
 

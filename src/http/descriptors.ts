@@ -16,9 +16,11 @@ export interface Descriptors {
   /** Throws `overloaded`: all descriptors are held by those who may have them. */
   requireRoom(): void;
   health(): Check;
-  attach(server: Listener): void;
+  attach(server: OnPort): void;
   stop(): void;
 }
+
+type OnPort = Pick<Listener, "port">;
 
 /** A connection on which no request is under way. */
 interface Idle {
@@ -63,7 +65,7 @@ export function createDescriptors(
   let calm = calmLooks;
   let isFull = false;
 
-  function attach(server: Listener): void {
+  function attach(server: OnPort): void {
     if (!Number.isFinite(most)) return;
     try {
       sockets = openSockets();
@@ -74,12 +76,12 @@ export function createDescriptors(
   }
 
   /** Not before the service has said that it listens. */
-  function start(server: Listener, open: Sockets): void {
+  function start(server: OnPort, open: Sockets): void {
     if (max_connections > usable) events.process.descriptorsFew({ descriptors: most, max_connections });
     look(server, open);
   }
 
-  function look(server: Listener, open: Sockets): void {
+  function look(server: OnPort, open: Sockets): void {
     const started_ms = performance.now();
     const used = openDescriptors();
     const isShort = used >= usable;
@@ -91,8 +93,8 @@ export function createDescriptors(
     timer = setTimeout(look, after_ms, server, open);
   }
 
-  function findIdle(server: Listener, { portOf, peerOf }: Sockets): Idle[] {
-    const isOwned = owners.look(server);
+  function findIdle(server: OnPort, { portOf, peerOf }: Sockets): Idle[] {
+    const isOwned = owners.look();
     const idle: Idle[] = [];
     // By number, and not by the names in /proc/self/fd: to list them takes a descriptor, and there may be none.
     for (let descriptor = 0; descriptor < most; descriptor++) {

@@ -4,6 +4,7 @@ import type { Gateway, SocketData } from "../connections/gateway.ts";
 import type { ClientLimits } from "../connections/packets.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
+import type { TlsFiles } from "../tls/files.ts";
 import type { Answers } from "./answer.ts";
 import { widenAcceptQueue } from "./accept-queue.ts";
 import { limitControlFrames } from "./control-frames.ts";
@@ -15,7 +16,7 @@ import { problem } from "./respond.ts";
 
 export type ListenSettings = ClientLimits &
   HeadLimits &
-  Pick<Settings, "host" | "port" | "tls_cert" | "tls_key" | "ping_interval_ms" | "ping_timeout_ms" | "backlog_bytes">;
+  Pick<Settings, "host" | "port" | "ping_interval_ms" | "ping_timeout_ms" | "backlog_bytes">;
 
 /**
  * Of TLS 1.2, whose defaults also have RSA key exchange, by which a key that is stolen later opens what was recorded, and CBC.
@@ -34,18 +35,26 @@ const longestSilence_seconds = 960;
  */
 const backlogReserve_bytes = 32 * 16_384;
 
-/** The one `Bun.serve`. Throws if it cannot listen. */
+export interface ListenNeeds {
+  readonly answers: Pick<Answers, "routes" | "fetch">;
+  readonly gateway: Pick<Gateway, "websocket">;
+  readonly owners: Pick<Owners, "follow" | "attach">;
+  readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged"> &
+    Pick<Events["connections"], "sentTooMuch">;
+}
+
+/**
+ * The one `Bun.serve`. Throws if it cannot listen.
+ *
+ * @param options.tls undefined: plain HTTP.
+ * @param options.reusePort beside another socket on this port: see `openBeside`.
+ */
 export function listen(
   settings: ListenSettings,
-  needs: {
-    readonly answers: Answers;
-    readonly gateway: Pick<Gateway, "websocket">;
-    readonly owners: Pick<Owners, "follow" | "attach">;
-    readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged"> &
-      Pick<Events["connections"], "sentTooMuch">;
-  },
+  needs: ListenNeeds,
+  { tls, reusePort = false }: { readonly tls?: TlsFiles | undefined; readonly reusePort?: boolean } = {},
 ): Listener {
-  const { host, port, tls_cert, tls_key, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
+  const { host, port, ping_interval_ms, ping_timeout_ms, max_client_messages } = settings;
   const { answers, gateway, owners, events } = needs;
   /** A websocket from which nothing came for so long is cut. */
   const silence_ms = ping_interval_ms + ping_timeout_ms;
@@ -54,13 +63,13 @@ export function listen(
   const server = Bun.serve<SocketData>({
     hostname: host,
     port,
-    ...(tls_cert !== undefined && tls_key !== undefined
-      ? { tls: { cert: Bun.file(tls_cert), key: Bun.file(tls_key), ciphers } }
-      : {}),
+    reusePort,
+    ...(tls === undefined ? {} : { tls: { cert: tls.cert, key: tls.key, ciphers } }),
     idleTimeout: idle_seconds,
     // Never met: bodies are measured where they are read, so that the answer is one of ours and not Bun's bare 413.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    ...answers,
+    routes: answers.routes,
+    fetch: answers.fetch,
     error(error) {
       events.crashed(error);
       return problem(error);

@@ -9,17 +9,17 @@ import type { Peer } from "./sockets.ts";
  * whole head, or wait for a next request. Bun names the other end of a request, but neither that of a websocket nor those.
  */
 export interface Owners {
-  began(req: Request): void;
+  began(req: Request, server: Listener): void;
   ended(req: Request): void;
   /** Follows websockets from the moment at which they open, in these handlers and by `upgrade` of the server. */
   follow<H extends Pick<Gateway["websocket"], "open" | "close">>(handlers: H): H;
   attach(server: Listener): void;
   /** Tells, as of now, whether a connection is somebody's. */
-  look(server: Listener): (peer: Peer) => boolean;
+  look(): (peer: Peer) => boolean;
 }
 
 export function createOwners(): Owners {
-  const underWay = new Set<Request>();
+  const underWay = new Map<Request, Listener>();
   const websockets = new Map<BunWebSocket, string>();
   /** Of the request that becomes a websocket in this step: it has no other end any more when `open` is called. */
   let upgrading: string | undefined;
@@ -53,13 +53,13 @@ export function createOwners(): Owners {
   }
 
   return {
-    began: (req) => void underWay.add(req),
+    began: (req, server) => void underWay.set(req, server),
     ended: (req) => void underWay.delete(req),
     follow,
     attach,
-    look(server) {
+    look() {
       const owned = new Set<string | undefined>(websockets.values());
-      for (const req of underWay) owned.add(peerOf(server, req));
+      for (const [req, server] of underWay) owned.add(peerOf(server, req));
       return ({ address, port }) => owned.has(`${address} ${port}`);
     },
   };

@@ -22,6 +22,9 @@ export interface Persistence {
    * @param isTrusted the request brought a valid credential.
    */
   mark(req: Request, server: Listener, answer: Headers, isTrusted: boolean): void;
+  /** From now on each answer of this server ends its connection. After `longest_ms` nobody uses another one any more. */
+  end(server: Listener): void;
+  readonly longest_ms: number;
 }
 
 /**
@@ -32,6 +35,7 @@ export function createPersistence(
   { keep_alive_seconds, trust_proxy_hops }: Pick<Settings, "keep_alive_seconds" | "trust_proxy_hops">,
   gate: Pick<Gate, "isClosed">,
 ): Persistence {
+  const ended = new WeakSet<Listener>();
   const isOfProxy = ({ headers }: Request): boolean => trust_proxy_hops > 0 && headers.has("x-forwarded-for");
 
   return {
@@ -40,7 +44,7 @@ export function createPersistence(
       if (isOfProxy(req) && hasBody(req.headers)) server.timeout(req, idle_seconds);
     },
     mark(req, server, answer, isTrusted) {
-      if (gate.isClosed || asksToClose(req.headers)) {
+      if (gate.isClosed || ended.has(server) || asksToClose(req.headers)) {
         // Bun closes where the client asks for it, but does not say so: agents that keep connections would use this one again.
         answer.set("Connection", "close");
       } else if (!answer.has("Connection") && (isTrusted || isOfProxy(req))) {
@@ -49,6 +53,8 @@ export function createPersistence(
         answer.set("Keep-Alive", `timeout=${keep_alive_seconds}`);
       }
     },
+    end: (server) => void ended.add(server),
+    longest_ms: (keep_alive_seconds + grace_seconds + idle_seconds) * 1000,
   };
 }
 

@@ -1,8 +1,8 @@
 import { problemsOfPlace } from "../journal/place.ts";
 import type { Loaded } from "../settings/load.ts";
+import { endingSoon, outOfDate, readTls, type TlsSettings } from "../tls/files.ts";
 import { inspectRealms } from "./realms.ts";
 import { exposedSecrets } from "./secrets.ts";
-import { inspectTls } from "./tls.ts";
 
 /** A sentence each, with the remedy. */
 export interface Found {
@@ -14,9 +14,16 @@ export interface Found {
 /** Looks at what the settings name: files, certificates, folders, Keycloak. Changes none of them. */
 export async function inspect(loaded: Extract<Loaded, { ok: true }>): Promise<Found> {
   const { settings } = loaded;
-  const { unusable, outOfDate } = inspectTls(settings, Date.now());
+  const tls = inspectTls(settings);
   return {
-    problems: [...unusable, ...outOfDate, ...problemsOfPlace(settings)],
-    warnings: [...exposedSecrets(loaded), ...(await inspectRealms(settings))],
+    problems: [...tls.problems, ...problemsOfPlace(settings)],
+    warnings: [...tls.warnings, ...exposedSecrets(loaded), ...(await inspectRealms(settings))],
   };
+}
+
+function inspectTls(settings: TlsSettings): Found {
+  const tls = readTls(settings);
+  if (tls === undefined) return { problems: [], warnings: [] };
+  if ("unusable" in tls) return { problems: tls.unusable, warnings: [] };
+  return { problems: outOfDate(tls, Date.now()), warnings: endingSoon(tls, Date.now()) };
 }

@@ -6,6 +6,7 @@ import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import { processEvents } from "./process-events.ts";
 import { requestEvents } from "./request-events.ts";
+import { tlsEvents } from "./tls-events.ts";
 
 /** What the rooms report: each event is one function, which writes its log line and moves its counters. */
 export function createEvents(log: Log, metrics: Metrics) {
@@ -24,6 +25,7 @@ export function createEvents(log: Log, metrics: Metrics) {
     journal: journalEvents(log, metrics),
     process: processEvents(log, shared),
     requests: requestEvents(log, metrics, shared),
+    tls: tlsEvents(log),
   };
 }
 

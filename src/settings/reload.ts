@@ -5,10 +5,14 @@ import { valueOf } from "./setting.ts";
 /** The settings that a running service adopts. */
 const reloaded = new Set(["api_keys", "ws_tokens", "require_bound_tokens", "channels"]);
 
+/** Adopted, too, as long as they are there: a port does not change from HTTP to HTTPS. */
+const tlsFiles = new Set(["tls_cert", "tls_key"]);
+const isOnTls = ({ tls_cert }: Settings): boolean => tls_cert !== undefined;
+
 /** The changed settings that take effect only after a restart. */
 export function changedBeyondReload(before: Settings, after: Settings): string[] {
   return items
-    .filter(({ path }) => !reloaded.has(path))
+    .filter(({ path }) => !reloaded.has(path) && !(isOnTls(before) && isOnTls(after) && tlsFiles.has(path)))
     .filter((item) =>
       item.path === "keycloak.realms"
         ? !Bun.deepEquals(withoutRules(before), withoutRules(after))

