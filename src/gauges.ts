@@ -13,6 +13,7 @@ import type { Unfinished } from "./limits/unfinished.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import type { Logout } from "./revocations/logout.ts";
 import type { Revoker } from "./revocations/revoke.ts";
+import type { Certificate } from "./tls/certificate.ts";
 
 /** Channel names come from strangers where `channels` is not configured: more than this many share one label. */
 const mostChannels = 100;
@@ -34,6 +35,7 @@ export function registerGauges(
     readonly logout: Logout;
     readonly realms: Realms | undefined;
     readonly clock: Pick<Clock, "believed_ms">;
+    readonly certificate: Pick<Certificate, "files" | "days">;
   },
 ): void {
   const {
@@ -50,6 +52,7 @@ export function registerGauges(
     logout,
     realms,
     clock,
+    certificate,
   } = state;
   const reading = (name: string, help: string, read: () => number) =>
     metrics.gauge(name, help, [], (gauge) => gauge.set(read()));
@@ -107,4 +110,11 @@ export function registerGauges(
       if (age_seconds !== undefined) gauge.set({ realm: name }, age_seconds);
     }
   });
+  // Absent over plain HTTP, where 0 would be an alarm.
+  if (certificate.files === undefined) return;
+  reading(
+    "tls_certificate_expiry_days",
+    "Days until the certificate expires, or another one of its chain; negative: since then.",
+    () => certificate.days ?? NaN,
+  );
 }

@@ -194,7 +194,8 @@ export async function startService(
     events: events.requests,
   });
   const connected = { registry, members, backlog, sessions, unfinished };
-  registerGauges(metrics, { ...connected, journal, window, held, revocations, revoker, logout, realms, clock });
+  const lasting = { journal, window, held, revocations, certificate };
+  registerGauges(metrics, { ...connected, ...lasting, revoker, logout, realms, clock });
 
   let server: Listeners;
   try {

@@ -26,7 +26,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   revocations: ["model", "settings", "observe", "clock", "limits", "journal", "authorize", "delivery"],
   notify: ["model", "settings", "observe", "limits", "journal", "authorize"],
   inspection: ["settings", "journal", "tls", "authorize"],
-  gauges: ["observe", "clock", "limits", "journal", "authorize", "connections", "revocations"],
+  gauges: ["observe", "clock", "limits", "journal", "tls", "authorize", "connections", "revocations"],
   http: [
     "model",
     "settings",
