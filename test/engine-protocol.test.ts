@@ -288,6 +288,7 @@ describe("a polling session", () => {
     const { post } = await rawPolling(url);
     expect((await post(`40/${"x".repeat(limits.maxPayload - 3)}`)).status).toBe(200);
     await expectProblem(await post(`40/${"x".repeat(limits.maxPayload - 2)}`), "too_large");
+    const { post: again } = await rawPolling(url);
     const part = new TextEncoder().encode("4".repeat(100_001));
     const parts = Array.from({ length: 10 }, () => part);
     const chunked = new ReadableStream({
@@ -297,7 +298,7 @@ describe("a polling session", () => {
         else controller.enqueue(next);
       },
     });
-    await expectProblem(await post(chunked), "too_large");
+    await expectProblem(await again(chunked), "too_large");
   });
 
   test("whose body is cut in the middle is no bug of ours, and is not logged as one", async () => {
@@ -336,6 +337,7 @@ test("a websocket message of maxPayload is taken if it may be sent, a longer one
   await until("it is taken", async () => (await dropped(url)) === 1);
   await ws.send(sized(limits.maxPayload + 1));
   expect(await ws.ended()).toEqual([]);
+  expect(await closedFor(url, "bytes")).toBe(1);
   expect(await dropped(url)).toBe(1);
   await noSessions(url);
 });
@@ -399,12 +401,14 @@ describe("a client that talks", () => {
     });
   }
 
-  test("may post a body of max_client_bytes, and no larger one, declared or chunked", async () => {
+  test("may post a body of max_client_bytes, and a larger one ends its session, declared or chunked", async () => {
     const { url } = await start({ AMPER_MAX_CLIENT_BYTES: "2000" });
     const { post } = await rawPolling(url);
     expect((await post(`40/${"x".repeat(1997)}`)).status).toBe(200);
     const { detail } = await expectProblem(await post(`40/${"x".repeat(1998)}`), "too_large");
     expect(detail).toBe("The body may have 2000 bytes (max_client_bytes).");
+    await noSessions(url);
+    const { post: again } = await rawPolling(url);
     const part = new TextEncoder().encode("4".repeat(1001));
     const chunked = new ReadableStream({
       start(controller) {
@@ -413,7 +417,9 @@ describe("a client that talks", () => {
         controller.close();
       },
     });
-    await expectProblem(await post(chunked), "too_large");
+    await expectProblem(await again(chunked), "too_large");
+    await noSessions(url);
+    expect(await closedFor(url, "bytes")).toBe(2);
   });
 
   test("cannot make us keep a message that it never ends", async () => {

@@ -31,10 +31,10 @@ const invalid: Record<string, [sent: Uint8Array, code: number]> = {
     1007,
   ],
   "half of a surrogate pair in UTF-8": [frame(1, Buffer.from([0x34, 0xed, 0xa0, 0x80])), 1007],
-  "a frame that declares too much": [frame(1, "4", { declared: 131_073 }), 1009],
+  "a frame that declares too much": [frame(1, "4", { declared: 8193 }), 1009],
   "a frame that declares more than there is": [frame(1, "4", { declared: Number.MAX_SAFE_INTEGER }), 1009],
   "fragments that are too much together": [
-    parts(frame(1, "4".repeat(600_000), { fin: false }), frame(0, "4".repeat(600_000))),
+    parts(frame(1, "4".repeat(5000), { fin: false }), frame(0, "4".repeat(5000))),
     1009,
   ],
   "a close frame with half a code": [frame(8, Buffer.from([3])), 1002],
@@ -69,8 +69,8 @@ test("a message in fragments, with a ping between them, is one message", async (
 test("a message that never ends does not keep its connection beyond connect_timeout_ms", async () => {
   const { url } = await launch({ env: { AMPER_CONNECT_TIMEOUT_MS: "300" } });
   const endless = [
-    [frame(1, "4".repeat(100_000), { fin: false })],
-    [frame(1, "4", { declared: 100_000 })],
+    [frame(1, "4".repeat(8000), { fin: false })],
+    [frame(1, "4", { declared: 8000 })],
     [frame(1, "4", { fin: false }), ...Array.from({ length: 1000 }, () => frame(0, "", { fin: false }))],
     [frame(9, "half a ping", { declared: 125 })],
     [Buffer.from([0x81])],
@@ -150,7 +150,7 @@ describe("a half-open upgrade", () => {
 
   test("ends with its session, whatever has come of a message", async () => {
     const { url } = await launch();
-    for (const sent of [[], [frame(1, "4".repeat(100_000), { fin: false })], [frame(1, "2probe")]]) {
+    for (const sent of [[], [frame(1, "4".repeat(8000), { fin: false })], [frame(1, "2probe")]]) {
       const { sid, post } = await rawPolling(url);
       const ws = await rawFrames(url, sid);
       ws.send(...sent);

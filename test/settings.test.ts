@@ -98,7 +98,7 @@ test("without any source every setting has its default", () => {
     backlog_bytes: 1_048_576,
     backlog_total_bytes: 268_435_456,
     max_client_messages: 100,
-    max_client_bytes: 131_072,
+    max_client_bytes: 8192,
     connect_timeout_ms: 10_000,
     ping_interval_ms: 25_000,
     ping_timeout_ms: 20_000,

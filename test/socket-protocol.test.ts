@@ -72,7 +72,7 @@ for (const [name, open] of Object.entries(raws)) {
         { other: [1] },
         { pid: {}, offset: [] },
         { pid: "", offset: "" },
-        { pid: "x".repeat(10_000), offset: "-1" },
+        { pid: "x".repeat(3000), offset: "-1" },
         { offset: "no cursor" },
         { pid: null, offset: null },
       ]) {

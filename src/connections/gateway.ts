@@ -30,6 +30,9 @@ export interface Gateway extends Pick<Polls, "polled" | "isPolling" | "posted"> 
 
 export type GatewaySettings = ArrivalSettings & ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms">;
 
+/** How Bun says that it has closed a websocket for a message beyond `maxPayloadLength`. */
+const tooBig = "Received too big message";
+
 /** Socket.IO on the Bun engine: handshake → authorization → live. */
 export function createGateway(
   settings: GatewaySettings,
@@ -69,7 +72,7 @@ export function createGateway(
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
     const session = sessions.open(conn, clients.of(req, server));
-    polls.open(conn);
+    polls.open(session);
     endUpgradeWithSession(conn, webSockets.cut);
     limitPackets(session, settings, { events, now: clock.now });
   });
@@ -92,6 +95,7 @@ export function createGateway(
       },
       drain: backlog.drained,
       close(ws, code, reason) {
+        if (reason === tooBig) events.sentTooMuch("max_client_bytes", { peer: ws.remoteAddress });
         backlog.closed(ws, code);
         webSockets.closed(ws);
         engine.onWebSocketClose(ws, code, reason);

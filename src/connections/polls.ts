@@ -1,12 +1,11 @@
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
-import type { EngineSocket } from "./connection.ts";
-import { cut } from "./sessions.ts";
+import { cut, type Session } from "./sessions.ts";
 
 /** The polls of engine connections, and the proof that the answer to one was lost. */
 export interface Polls {
-  /** Follows an engine connection from its handshake on, as long as it polls. */
-  open(engine: EngineSocket): void;
+  /** Follows a session from its handshake on, as long as it polls. */
+  open(session: Session): void;
   /**
    * A poll has come. Ends its session if it is the last one again, with the same mark (the `t` of its query, which a stock
    * client makes anew for each): a browser repeats a GET by itself when a connection that has served before ends without an
@@ -16,19 +15,20 @@ export interface Polls {
   isPolling(id: string): boolean;
   /**
    * Data has come for a session: resolves as `take` does, which reads it. Throws `invalid_request`, and ends the session, if its
-   * last data are still on their way, as Engine.IO does. Ends it, too, if the client goes away in between.
+   * last data are still on their way, as Engine.IO does. Ends it, too, if these do not come whole, or are too large.
    */
-  posted<T>(id: string, signal: AbortSignal, take: () => Promise<T>): Promise<T>;
+  posted<T>(id: string, take: () => Promise<T>): Promise<T>;
 }
 
 type Mark = ReturnType<typeof Bun.hash>;
 
-export function createPolls(events: Pick<Events["connections"], "answerLost">): Polls {
-  const polling = new Map<string, { readonly engine: EngineSocket; mark: Mark | undefined; isPosting: boolean }>();
+export function createPolls(events: Pick<Events["connections"], "answerLost" | "sentTooMuch">): Polls {
+  const polling = new Map<string, { readonly session: Session; mark: Mark | undefined; isPosting: boolean }>();
 
-  function open(engine: EngineSocket): void {
+  function open(session: Session): void {
+    const { engine } = session;
     if (engine.transport.name !== "polling") return;
-    polling.set(engine.id, { engine, mark: undefined, isPosting: false });
+    polling.set(engine.id, { session, mark: undefined, isPosting: false });
     const forget = (): void => void polling.delete(engine.id);
     engine.on("upgrade", forget);
     engine.on("close", forget);
@@ -46,20 +46,24 @@ export function createPolls(events: Pick<Events["connections"], "answerLost">): 
     }
     events.answerLost();
     // To close it would first hand out what waits, which would then follow a gap.
-    cut(poll.engine);
+    cut(poll.session.engine);
   }
 
-  async function posted<T>(id: string, signal: AbortSignal, take: () => Promise<T>): Promise<T> {
+  async function posted<T>(id: string, take: () => Promise<T>): Promise<T> {
     const poll = polling.get(id);
     if (poll?.isPosting !== false) {
-      if (poll !== undefined) cut(poll.engine);
+      if (poll !== undefined) cut(poll.session.engine);
       throw new Problem("invalid_request", { detail: "The session has ended: a client sends one POST at a time." });
     }
     poll.isPosting = true;
     try {
       return await take();
     } catch (error) {
-      if (signal.aborted) cut(poll.engine);
+      const code = error instanceof Problem ? error.code : undefined;
+      const { address } = poll.session.client;
+      if (code === "too_large") events.sentTooMuch("max_client_bytes", { address });
+      // At the stop, its client is still to be told to come back.
+      if (code !== "draining") cut(poll.session.engine);
       throw error;
     } finally {
       poll.isPosting = false;

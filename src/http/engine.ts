@@ -80,7 +80,7 @@ export function createEngineRoute(
   /** The engine would read a body to its end before it judges its size. */
   function posted(exchange: Exchange, sid: string): Promise<Response> {
     const { req, server } = exchange;
-    return gateway.posted(sid, req.signal, async () => {
+    return gateway.posted(sid, async () => {
       const body = await readText(exchange, most_bytes, "max_client_bytes");
       return gateway.handle(new Request(req.url, { method: "POST", headers: req.headers, body }), server);
     });

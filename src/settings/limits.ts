@@ -100,7 +100,7 @@ export const limits = {
     public: true,
   }),
   // Leaves room for a token that is far too long, so that the refusal names the token.
-  max_client_bytes: setting(bytes("64 MiB", "1 KiB"), "128 KiB", {
+  max_client_bytes: setting(bytes("64 MiB", "1 KiB"), "8 KiB", {
     description: "most bytes from a client between two heartbeats; of one message: never more than 1000000",
     public: true,
     doubts: (given) =>
