@@ -42,7 +42,6 @@ export function createEnding(
   };
 }
 
-/** The connection ends with the answer: what is left of the body is not read, and a client that keeps one open comes back on it. */
 export function draining(): Problem {
-  return new Problem("draining", { headers: { Connection: "close" } });
+  return new Problem("draining");
 }

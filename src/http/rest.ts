@@ -24,7 +24,7 @@ export function createDropRest(
   return async ({ body, signal }) => {
     if (cutting.aborted || dropping >= mostAtOnce || body === null || body.locked) return;
     const reader = body.getReader();
-    const end = (): void => void reader.cancel();
+    const end = (): void => void reader.cancel().catch(() => undefined);
     const timer = setTimeout(end, patience_ms);
     // Where the client goes away, Bun would keep its memory.
     const ends = AbortSignal.any([cutting, signal]);
