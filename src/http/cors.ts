@@ -91,7 +91,8 @@ function matcher(listed: readonly string[]): (origin: string) => boolean {
   const wildcards = listed.filter((one) => one.includes("*")).map((one) => one.split("*"));
   return (given) => {
     const origin = canonicalOrigin(given);
-    if (origin === undefined) return false;
+    // Browsers write it in lower case (RFC 6454 6.2): any other is of no page.
+    if (origin === undefined || given !== given.toLowerCase()) return false;
     if (exact.has(origin)) return true;
     return wildcards.some(
       ([before = "", after = ""]) =>
