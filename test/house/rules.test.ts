@@ -67,7 +67,8 @@ interface Source {
 
 async function read(pattern: string): Promise<Source[]> {
   const paths = await Array.fromAsync(new Bun.Glob(pattern).scan(root));
-  return Promise.all(paths.toSorted().map(async (path) => ({ path, text: await Bun.file(join(root, path)).text() })));
+  const own = paths.filter((path) => !path.includes("/node_modules/")).toSorted();
+  return Promise.all(own.map(async (path) => ({ path, text: await Bun.file(join(root, path)).text() })));
 }
 
 function importsOf({ path, text }: Source): string[] {
