@@ -99,7 +99,7 @@ export const limits = {
     description: "most messages from a client between two heartbeats; one more closes the connection",
     public: true,
   }),
-  // Leaves room for a token that is far too long, so that the refusal names the token.
+  // Bun tells of no message before it is whole: what strangers can make it keep is the longest one for each of them.
   max_client_bytes: setting(bytes("64 MiB", "1 KiB"), "8 KiB", {
     description: "most bytes from a client between two heartbeats; of one message: never more than 1000000",
     public: true,

@@ -33,7 +33,7 @@ test("only `folder` makes temporary folders", async () => {
 });
 
 test("nothing sleeps but what asks again and again, and what is at random on purpose", async () => {
-  const polls = ["test/support/raw.ts", "test/flood.test.ts"];
+  const polls = ["test/support/raw.ts", "test/flood.test.ts", "test/flood-bytes.test.ts"];
   const chaos = ["backends", "faults", "network", "pages"].map((name) => `test/chaos/${name}.ts`);
   expect(await linesWith(/\bsleep\(|setTimeout\(resolve/, ...polls, ...chaos)).toEqual([]);
 });

@@ -15,6 +15,7 @@ const count = (what: string): void => void (counts[what] = (counts[what] ?? 0) +
 const report = (): void => void process.stdout.write(`${JSON.stringify(counts satisfies Counts)}\n`);
 
 let addresses = job.firstAddress;
+const nextAddress = (): number => (job.isOne ? job.firstAddress : addresses++);
 const end = new AbortController();
 
 function addressOf(n: number): string {
@@ -30,6 +31,7 @@ interface Talk {
   readonly enough: (text: string) => string | undefined;
   readonly stays: boolean;
   text: string;
+  unsent: Uint8Array;
   isAnswered: boolean;
   readonly settled: () => void;
 }
@@ -44,11 +46,17 @@ function answered(socket: Socket<Talk>): void {
   own.settled();
 }
 
+function send(socket: Socket<Talk>): void {
+  const own = socket.data;
+  own.unsent = own.unsent.subarray(Math.max(0, socket.write(own.unsent)));
+}
+
 const handlers = {
   open(socket: Socket<Talk>) {
-    if (socket.data.first !== undefined) socket.write(socket.data.first);
+    send(socket);
     answered(socket);
   },
+  drain: send,
   data(socket: Socket<Talk>, chunk: Buffer) {
     const own = socket.data;
     if (own.isAnswered) {
@@ -66,9 +74,15 @@ const handlers = {
   error() {},
 };
 
-async function talk(from: number, about: Omit<Talk, "text" | "isAnswered" | "settled">): Promise<void> {
+async function talk(from: number, about: Omit<Talk, "text" | "unsent" | "isAnswered" | "settled">): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const data: Talk = { ...about, text: "", isAnswered: false, settled: resolve };
+  const data: Talk = {
+    ...about,
+    text: "",
+    unsent: Buffer.from(about.first ?? ""),
+    isAnswered: false,
+    settled: resolve,
+  };
   const options = { hostname: "127.0.0.1", port: job.port, localAddress: addressOf(from) };
   try {
     await Bun.connect<Talk>({ ...options, data, socket: handlers });
@@ -77,6 +91,16 @@ async function talk(from: number, about: Omit<Talk, "text" | "isAnswered" | "set
     count(`${about.kind} refused`);
   }
 }
+
+const BODY = 60_000;
+const filler = "x".repeat(BODY - 1);
+const chunk = `${filler.length.toString(16)}\r\n${filler}\r\n`;
+const post = (path: string, header: string, body: string): string =>
+  `POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${header}\r\n\r\n${body}`;
+/** As long as a message may be by default. */
+const MESSAGE = "4".repeat(8192);
+const fragments = Array.from({ length: 80 }, (_, i) => frame(i === 0 ? 1 : 0, "4".repeat(100), { fin: false }));
+const join = (...parts: (string | Uint8Array)[]): Uint8Array => Buffer.concat(parts.map((part) => Buffer.from(part)));
 
 const statusOf = (text: string): string | undefined => /^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1];
 const opened = (): string => "open";
@@ -87,6 +111,21 @@ const idle = {
   websocket: { first: upgrade, enough: statusOf, stays: true },
   session: { first: upgrade, enough: statusOf, stays: true },
   polling: { first: handshake, enough: statusOf, stays: false },
+  late: { first: post("/notify", "Content-Length: 100", ""), enough: opened, stays: true },
+  body: { first: post("/notify", `Content-Length: ${BODY}`, filler), enough: opened, stays: true },
+  chunks: { first: post("/notify", "Transfer-Encoding: chunked", chunk), enough: opened, stays: true },
+  data: {
+    first: post("/socket.io/?EIO=4&transport=polling&sid=nobody", "Transfer-Encoding: chunked", chunk),
+    enough: statusOf,
+    stays: true,
+  },
+  message: {
+    first: join(upgrade, frame(1, MESSAGE.slice(1), { declared: MESSAGE.length })),
+    enough: statusOf,
+    stays: true,
+  },
+  fragments: { first: join(upgrade, ...fragments), enough: statusOf, stays: true },
+  head: { first: `GET /notify HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${"x".repeat(15_000)}`, enough: opened, stays: true },
 } as const;
 
 const guess = "guessed-0123456789-0123456789";
@@ -137,7 +176,7 @@ const kinds = Array.from({ length: job.idle }, () => job.kinds)
   .flat()
   .values();
 const opener = async (): Promise<void> => {
-  for (const kind of kinds) await talk(addresses++, { kind, ...idle[kind] });
+  for (const kind of kinds) await talk(nextAddress(), { kind, ...idle[kind] });
 };
 await Promise.all(Array.from({ length: OPENING }, opener));
 report();

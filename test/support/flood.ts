@@ -10,12 +10,21 @@ import { killAfterTest } from "./children.ts";
  */
 export const idleKinds = ["bare", "half", "websocket", "session", "polling"] as const;
 
+/**
+ * How a connection makes the service keep bytes: a body that lacks its last byte, the same in chunks, data in chunks for a session
+ * that is not there, a websocket message that lacks its last byte, one in fragments, a head that does not end, a body of
+ * which nothing comes.
+ */
+export const heavyKinds = ["body", "chunks", "data", "message", "fragments", "head", "late"] as const;
+
 /** What one process does. All addresses are of loopback, and another one's for each process. */
 export const Job = v.object({
   port: v.number(),
   /** The number of the first address that it calls from: each connection is from the next. */
   firstAddress: v.number(),
-  kinds: v.optional(v.array(v.picklist(idleKinds)), [...idleKinds]),
+  kinds: v.optional(v.array(v.picklist([...idleKinds, ...heavyKinds])), [...idleKinds]),
+  /** All connections are from the first address. */
+  isOne: v.optional(v.boolean(), false),
   /** So many connections of each kind. */
   idle: v.number(),
   /** So many at once guess keys and tokens, until the end. */
