@@ -51,6 +51,7 @@ for (const [name, options] of Object.entries(transports)) {
       recovery: () => ({
         pid: "p",
         recovered: false,
+        isHandedIn: false,
         cause: "first",
         missed: [],
         confirmed: undefined,

@@ -3,7 +3,6 @@ import type { Access } from "../authorize/access.ts";
 import type { Admission } from "../authorize/admission.ts";
 import type { Held } from "../journal/held.ts";
 import type { Gate } from "../limits/gate.ts";
-import type { NotificationEntry } from "../model/entry.ts";
 import type { Admitted } from "../model/grant.ts";
 import { refusals } from "../model/refusal.ts";
 import type { Events } from "../observe/events.ts";
@@ -13,7 +12,8 @@ import type { Connection } from "./connection.ts";
 import type { Expiry } from "./expiry.ts";
 import type { Fanout } from "./fanout.ts";
 import type { Members } from "./members.ts";
-import { pidOf, type Recovery, type Resumption } from "./recovery.ts";
+import { openingOf } from "./opening.ts";
+import { pidOf, type Recovery } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
 import { endLater, forgetHandshake, type Session, type Sessions } from "./sessions.ts";
 import type { WebSockets } from "./websockets.ts";
@@ -141,7 +141,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     if (ending !== undefined) return members.close(connection, ending);
     sessions.authenticated(session);
     backlog.follow(connection);
-    fanout.admit(connection, owed(connection, resumption), resumption.head);
+    fanout.admit(connection, openingOf(connection, resumption, held));
     engine.on("upgrade", () => {
       const upgraded = webSockets.take(engine);
       if (upgraded === null) return;
@@ -159,14 +159,6 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     });
     events.connected(connection, { cause: resumption.cause, missed: resumption.missed.length });
     disarm = expiry.arm(connection);
-  }
-
-  /** What the client gets before anything new, in order: what is held for its user, then what it missed, nothing twice. */
-  function owed({ user, channel }: Admitted, resumption: Resumption): NotificationEntry[] {
-    const { recovered, since, confirmed, missed } = resumption;
-    if (confirmed !== undefined) held.confirm(user, channel, confirmed);
-    const waiting = held.waiting(user, channel);
-    return [...(recovered ? waiting.filter(({ sequence }) => sequence <= since) : waiting), ...missed];
   }
 
   return { authorize, place, connect };

@@ -5,6 +5,7 @@ import type { Backlog } from "./backlog.ts";
 import type { Confirmation } from "./confirmation.ts";
 import type { Connection } from "./connection.ts";
 import { topicOf, type Members } from "./members.ts";
+import type { Opening } from "./opening.ts";
 import type { Registry } from "./registry.ts";
 
 /** Writes notifications to connections. */
@@ -12,10 +13,10 @@ export interface Fanout {
   /** The server whose websockets are written to, or several as one. Before the first notification. */
   attach(server: Pick<Bun.Server<unknown>, "publish">): void;
   /**
-   * Writes older notifications to a connection, in order, tells it the head if there is one to tell, and lets it join: from
-   * here on it gets all that is for it. One step, so that nothing is missed or repeated between the two.
+   * Writes to a connection what precedes anything new, and lets it join: from here on it gets all that is for it. One step, so
+   * that nothing is missed or repeated between the two.
    */
-  admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void;
+  admit(connection: Connection, opening: Opening): void;
   /** Hands a notification to every connection that it is for, and counts them, in one step. */
   deliver(entry: NotificationEntry): Outcome;
   /** Whom a notification would reach. */
@@ -37,7 +38,8 @@ export function createFanout({
 }): Fanout {
   let server: Parameters<Fanout["attach"]>[0] | undefined;
 
-  function admit(connection: Connection, older: readonly NotificationEntry[], head: Cursor | undefined): void {
+  function admit(connection: Connection, { recovered, older, head }: Opening): void {
+    if (recovered !== undefined) write(connection, resumedFrameOf(recovered));
     for (const entry of older) {
       write(connection, frameOf(entry));
       watchHeld(connection, entry);
@@ -131,6 +133,11 @@ interface Frame {
 /** The cursor is the last argument: what a stock client sends back as its offset. */
 function frameOf({ json, cursor }: NotificationEntry): Frame {
   return measured(`42["notification",${json},"${cursor}"]`);
+}
+
+/** Without a string at the end, which would be a stock client's offset. */
+function resumedFrameOf(recovered: boolean): Frame {
+  return measured(`42["resumed",{"recovered":${recovered}}]`);
 }
 
 function headFrameOf(head: Cursor): Frame {
