@@ -14,6 +14,7 @@ const entry = (sequence: number, more: Partial<Accepted> = {}): Accepted => ({
 const got = (...sequences: readonly number[]): Event[] =>
   sequences.map((sequence) => ({ kind: "got", msg: sequence, sequence }));
 const at = (place: number): Event => ({ kind: "connected", recovered: false, place });
+const recoveredFrom = (again: number): Event => ({ kind: "connected", recovered: true, place: 0, again });
 const recovered: Event = { kind: "connected", recovered: true, place: 0 };
 
 const four = [entry(1), entry(2), entry(3), entry(4)];
@@ -35,6 +36,10 @@ describe("the judge lets pass", () => {
     ],
     "what was held, before anything newer": [held, [at(3), ...got(2, 4)]],
     "what is held, again after a cut": [held, [at(0), ...got(1, 2, 3), recovered, ...got(2, 4)]],
+    "what comes again after the place that a page kept while it was cut within a replay": [
+      four,
+      [at(0), ...got(1), recoveredFrom(1), ...got(2, 3), recoveredFrom(1), ...got(2, 3, 4)],
+    ],
     "what the client had in its own buffer": [four, [at(0), ...got(1, 2, 3), recovered, ...got(2, 3, 4)], [2, 3]],
   };
   for (const [name, [accepted, events, buffered]] of Object.entries(histories)) {
@@ -50,6 +55,11 @@ describe("the judge finds", () => {
     "a hole at the end": [["holes: after 3"], four, [at(0), ...got(1, 2, 3)]],
     "one that came twice": [["twice: 2 after 2"], four, [at(0), ...got(1, 2, 2, 3, 4)]],
     "one that came twice, over a cut": [["twice: 2 after 2"], four, [at(0), ...got(1, 2), recovered, ...got(2, 3, 4)]],
+    "one that came twice, from before the place that a page kept": [
+      ["twice: 2 after 2"],
+      four,
+      [at(0), ...got(1, 2), recoveredFrom(2), ...got(2, 3, 4)],
+    ],
     "one that came too late": [
       ["holes: between 1 and 3", "out of order: 2 after 3"],
       four,

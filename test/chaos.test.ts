@@ -3,7 +3,7 @@ import { startBackends, type Backends } from "./chaos/backends.ts";
 import { createFaults } from "./chaos/faults.ts";
 import { judge, type Accepted } from "./chaos/model.ts";
 import { network } from "./chaos/network.ts";
-import { openPage, wander, type Page } from "./chaos/pages.ts";
+import { newTab, openPage, wander, type Page } from "./chaos/pages.ts";
 import { startServer, type Server } from "./chaos/server.ts";
 import { authorize } from "./support/client.ts";
 import { generator, seeded, type Random } from "./support/random.ts";
@@ -34,7 +34,7 @@ async function openAll({ port }: Server, token: string, actor: () => Random): Pr
       }
     }
   }
-  await until("all pages are connected", () => pages.every(({ events }) => events.length > 0));
+  await until("all pages are connected", () => pages.every((page) => page.hasOpened()));
   return pages;
 }
 
@@ -104,7 +104,9 @@ describe("chaos", () => {
     const stopping = new AbortController();
     const wandering = wanderers.map(async (user, i) => {
       const [own, random] = [await network(server.port), actor()];
-      const come = (visit: number): Page => openPage({ user, channel: "msf", token }, own, visit + i, random);
+      // One of them reloads its page.
+      const tab = i === 0 ? newTab() : undefined;
+      const come = (visit: number): Page => openPage({ user, channel: "msf", token }, own, visit + i, random, tab);
       return wander(come, random, stopping.signal);
     });
     const faults = ["kill", "stop", "take over", "clock"] as const;
@@ -115,7 +117,9 @@ describe("chaos", () => {
     }
     server.setClock?.(0);
     stopping.abort();
-    const all = [...pages, ...(await Promise.all(wandering)).flat()];
+    const opened = [...pages, ...(await Promise.all(wandering)).flat()];
+    // The pages of a tab have one history: the last of them tells how it ended.
+    const all = [...new Map(opened.map((page) => [page.events, page])).values()];
     const accepted = await backends.stop();
     await settle(
       all.filter(({ hasLeft }) => !hasLeft),

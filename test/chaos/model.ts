@@ -8,8 +8,11 @@ export interface Accepted {
 }
 
 export type Event =
-  /** `place`: the sequence from which on this line of connections gets everything. */
-  | { readonly kind: "connected"; readonly recovered: boolean; readonly place: number }
+  /**
+   * `place`: the sequence from which on this line of connections gets everything. `again`: the sequence after which it gets
+   * everything again: it was cut within a replay, and keeps the place that it had before until it has all of it.
+   */
+  | { readonly kind: "connected"; readonly recovered: boolean; readonly place: number; readonly again?: number }
   | { readonly kind: "got"; readonly msg: unknown; readonly sequence: number };
 
 /** What happened on a page, in order. */
@@ -34,6 +37,7 @@ const nothing = {
   "held lost": 0,
   holes: 0,
   "out of order": 0,
+  "again in a replay": 0,
   twice: 0,
   "twice by the client": 0,
   foreign: 0,
@@ -78,10 +82,11 @@ export function judge(accepted: readonly Accepted[], histories: readonly History
   function judgePage(history: History, expected: Expected): Set<number> {
     const got = new Set<number>();
     // Up to here this line of connections has everything; and the newest that came by this connection.
-    let [place, newest] = [0, 0];
+    let [place, newest, again] = [0, 0, Infinity];
     for (const [i, event] of history.events.entries()) {
       if (event.kind === "connected") {
         newest = 0;
+        again = event.again ?? Infinity;
         if (event.recovered) counts.recovered++;
         else {
           if (i > 0) {
@@ -109,6 +114,7 @@ export function judge(accepted: readonly Accepted[], histories: readonly History
         fault("holes", history, `between ${place} and ${sequence}`, expected.between(place, sequence - 1));
         place = sequence;
       } else if (sequence > newest && entry.ttl > 0) counts["held delivered"]++;
+      else if (sequence > newest && sequence > again) counts["again in a replay"]++;
       else fault(isAgain ? "twice" : "out of order", history, `${sequence} after ${Math.max(place, newest)}`);
       newest = Math.max(newest, sequence);
     }

@@ -14,13 +14,17 @@ const transports: readonly Pick<Partial<ManagerOptions>, "transports">[] = [
 ];
 
 type Auth = { [name: string]: unknown } | ((send: (auth: object) => void) => void);
+type AskAuth = () => { [name: string]: unknown };
 
-const auths: ((identity: { [name: string]: unknown }, random: Random) => Auth)[] = [
-  (identity) => identity,
-  (identity) => (send) => send(identity),
+const auths: ((ask: AskAuth, random: Random) => Auth)[] = [
+  (ask) => ask(),
+  (ask) => (send) => send(ask()),
   // The connection may have ended, and another have begun, when it answers.
-  (identity, random) => (send) => void setTimeout(send, random() * 30, identity),
+  (ask, random) => (send) => void setTimeout(send, random() * 30, ask()),
 ];
+
+/** How pages are recovered: by what their library sends, or by the place that they hand in, beside it, or because it sends nothing. */
+const recoveries = ["pid", "place and pid", "place"] as const;
 
 export interface Identity {
   readonly user: string;
@@ -32,11 +36,24 @@ export interface Identity {
 export interface Page extends History {
   readonly socket: Socket;
   readonly network: Network;
+  /** It has been connected, and knows its place. */
+  hasOpened(): boolean;
   /** The sequence of the newest notification. */
   newest(): number;
   /** Where its line of connections begins. */
   place(): number;
   leave(): void;
+}
+
+/** What outlives a page that is reloaded: its place, and in these tests its history. */
+export interface Tab {
+  cursor: string | null;
+  readonly events: Event[];
+  readonly buffered: Set<number>;
+}
+
+export function newTab(): Tab {
+  return { cursor: null, events: [], buffered: new Set() };
 }
 
 const open = new Set<Socket>();
@@ -46,9 +63,30 @@ afterEach(() => {
   open.clear();
 });
 
-/** @param kind each number is another combination of transports and `auth`. */
-export function openPage({ user, channel, token }: Identity, network: Network, kind: number, random: Random): Page {
-  const auth = auths[kind % auths.length]?.({ token, keycloakID: user, channel }, random) ?? {};
+/**
+ * @param kind each number is another combination of transports, `auth` and recovery.
+ * @param tab of a page that was here before; then this one hands in its place.
+ */
+export function openPage(
+  { user, channel, token }: Identity,
+  network: Network,
+  kind: number,
+  random: Random,
+  tab?: Tab,
+): Page {
+  const recovery = tab === undefined ? (recoveries[Math.floor(kind / 3) % 3] ?? "pid") : "place and pid";
+  const { events, buffered, ...kept } = tab ?? newTab();
+  const handsIn = recovery !== "pid";
+  let handed = Infinity;
+  let pid: unknown;
+  const ask: AskAuth = () => {
+    const cursor = handsIn ? (tab ?? kept).cursor : undefined;
+    // What the library knows to have does not come again.
+    handed = recovery === "place" || pid === undefined ? sequenceOf(cursor) : Infinity;
+    return { token, keycloakID: user, channel, ...(handsIn && { cursor }) };
+  };
+  // A place that moves cannot be static.
+  const auth = auths[handsIn ? 1 + (kind % 2) : kind % 3]?.(ask, random) ?? {};
   const socket = io(network.url, {
     auth,
     forceNew: true,
@@ -57,17 +95,38 @@ export function openPage({ user, channel, token }: Identity, network: Network, k
     ...transports[kind % transports.length],
   });
   open.add(socket);
-  const events: Event[] = [];
-  const buffered = new Set<number>();
-  let [place, newest, hasLeft] = [Infinity, 0, false];
+  Object.defineProperty(socket, "_pid", {
+    get: () => (recovery === "place" ? undefined : pid),
+    set(given: unknown) {
+      pid = given;
+    },
+  });
+  let [place, newest, hasOpened, hasLeft, isReplaying] = [Infinity, 0, false, false, false];
+  function connected(recovered: boolean): void {
+    // The `pid` begins with the cursor from which on the line of connections gets everything.
+    if (!recovered) place = sequenceOf(String(pid).split(".")[0]);
+    events.push({ kind: "connected", recovered, place, again: handsIn ? handed : Infinity });
+  }
   socket.on("connect", () => {
-    if (!socket.recovered) place = placeOf(socket);
-    events.push({ kind: "connected", recovered: socket.recovered, place });
+    if (handsIn) return;
+    connected(socket.recovered);
+    hasOpened = true;
+  });
+  socket.on("resumed", ({ recovered }: { recovered: boolean }) => {
+    isReplaying = true;
+    connected(recovered);
+  });
+  const keep = (cursor: unknown): void => void ((tab ?? kept).cursor = String(cursor));
+  socket.on("cursor", (head: unknown) => {
+    if (!handsIn) return;
+    [isReplaying, hasOpened] = [false, true];
+    keep(head);
   });
   socket.on("notification", (msg: unknown, cursor: unknown) => {
     const sequence = sequenceOf(cursor);
     newest = Math.max(newest, sequence);
     events.push({ kind: "got", msg, sequence });
+    if (!isReplaying) keep(cursor);
   });
   socket.io.on("reconnect_attempt", () => {
     for (const [name, , cursor] of socket.receiveBuffer) if (name === "notification") buffered.add(sequenceOf(cursor));
@@ -79,6 +138,7 @@ export function openPage({ user, channel, token }: Identity, network: Network, k
     buffered,
     socket,
     network,
+    hasOpened: () => hasOpened,
     newest: () => newest,
     place: () => place,
     leave() {
@@ -103,10 +163,4 @@ export async function wander(come: (visit: number) => Page, random: Random, stop
     page.leave();
     await Bun.sleep(pick(random, [50, 1000]) * random());
   }
-}
-
-/** The `pid` begins with the cursor from which on the line of connections gets everything. */
-function placeOf(socket: Socket): number {
-  const { _pid: pid }: { _pid?: unknown } = Object(socket);
-  return sequenceOf(String(pid).split(".")[0]);
 }
