@@ -57,7 +57,8 @@ const requests: Record<string, (url: string) => Promise<Slow>> = {
   "a logout": async (url) => slow(url, `POST /backchannel-logout HTTP/1.1\r\nHost: x\r\n${declared}`, "x"),
   "a message of a polling session": async (url) => {
     const { sid } = await rawPolling(url);
-    return slow(url, `POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: x\r\n${declared}`, "x");
+    const path = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
+    return slow(url, `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 6000`, "x");
   },
   "a message of a polling session in chunks": async (url) => {
     const { sid } = await rawPolling(url);
