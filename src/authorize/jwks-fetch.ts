@@ -5,6 +5,11 @@ import { sortKeys, type Keys } from "./realm-keys.ts";
 /** Why a fetch of a realm's keys failed: for logs, metric labels and `health()`. */
 export const jwksFailures = {
   unreachable: "the realm cannot be reached",
+  untrusted_certificate:
+    "the realm's certificate is not trusted: name the PEM file of its authority in NODE_EXTRA_CA_CERTS, and restart",
+  expired_certificate: "the realm's certificate has expired: renew it",
+  early_certificate: "the realm's certificate is not valid yet: compare the clocks",
+  misnamed_certificate: "the realm's certificate is for another host name: write the name that it is for",
   timeout: "the realm does not answer in time",
   redirected: "the realm's answer is a redirect, which is not followed",
   bad_status: "the realm answers with an error",
@@ -78,8 +83,17 @@ async function download(
   } catch (error) {
     const { name, code } = v.parse(Thrown, error);
     if (name === "TimeoutError") return { failure: "timeout" };
-    return { failure: code === "UnexpectedRedirect" ? "redirected" : "unreachable" };
+    return { failure: failureOf(typeof code === "string" ? code : "") };
   }
+}
+
+/** From what Bun's fetch throws: codes of its own, and those of OpenSSL for certificates. */
+function failureOf(code: string): JwksFailure {
+  if (code === "UnexpectedRedirect") return "redirected";
+  if (code === "CERT_HAS_EXPIRED") return "expired_certificate";
+  if (code === "CERT_NOT_YET_VALID") return "early_certificate";
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "misnamed_certificate";
+  return /CERT|ISSUER|SIGNATURE/.test(code) ? "untrusted_certificate" : "unreachable";
 }
 
 const Thrown = v.fallback(v.object({ name: v.optional(v.unknown()), code: v.optional(v.unknown()) }), {});

@@ -161,7 +161,8 @@ export function createJwks(realm: KeysSource, options: JwksOptions): Jwks {
     due_ms = uptime_ms() + delay_ms;
     cancelTimer?.();
     cancelTimer = schedule(() => void refresh(), delay_ms);
-    if (failing !== undefined) onEvent?.({ kind: "jwks_failed", ...failing, retry_ms });
+    const detail = failing && jwksFailures[failing.reason];
+    if (failing !== undefined) onEvent?.({ kind: "jwks_failed", ...failing, detail, retry_ms });
     else onEvent?.({ kind: "jwks_fetched", keys: good?.byKid.size ?? 0, problem: problem() });
   }
 

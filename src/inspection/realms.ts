@@ -55,8 +55,19 @@ const reasons: Readonly<Record<JwksFailure, (asked: Asked) => string>> = {
   wrong_issuer: ({ url }) => `${url} names another issuer: write it exactly as \`issuer\` there`,
   unsafe_url: ({ url }) => `${url} names an http address for its keys: give Keycloak its https address (hostname)`,
   no_keys: ({ url }) => `no usable key at ${url}: add a key for signatures to the realm`,
+  untrusted_certificate: ({ url, code }) =>
+    `the certificate of ${hostOf(url)} is not trusted: name the PEM file of its authority in NODE_EXTRA_CA_CERTS (${code})`,
+  expired_certificate: ({ url, code }) => `the certificate of ${hostOf(url)} has expired: renew it (${code})`,
+  early_certificate: ({ url, code }) =>
+    `the certificate of ${hostOf(url)} is not valid yet: compare the clocks (${code})`,
+  misnamed_certificate: ({ url, code }) =>
+    `the certificate of ${hostOf(url)} is for another name: write the name that it is for (${code})`,
   unreachable: ({ url, code = "" }) => whyUnreachable(new URL(url), code),
 };
+
+function hostOf(url: string): string {
+  return new URL(url).host;
+}
 
 function whyUnreachable({ hostname, host }: URL, code: string): string {
   if (code === "ENOTFOUND" || code.startsWith("EAI_")) {
@@ -65,12 +76,5 @@ function whyUnreachable({ hostname, host }: URL, code: string): string {
   if (code === "ECONNREFUSED")
     return `no service listens at ${host}: check the port, and whether Keycloak runs (${code})`;
   if (code === "EPROTO") return `no TLS at ${host}: write the port of https (${code})`;
-  if (code === "CERT_HAS_EXPIRED") return `the certificate of ${host} has expired: renew it (${code})`;
-  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") {
-    return `the certificate of ${host} is for another name: write the name that it is for (${code})`;
-  }
-  if (/CERT|ISSUER|SIGNED/.test(code)) {
-    return `the certificate of ${host} is of an unknown authority: name the PEM file of that authority in NODE_EXTRA_CA_CERTS (${code})`;
-  }
   return `${host} cannot be reached: check the network and the firewalls in between (${code})`;
 }

@@ -7,7 +7,13 @@ import type { Metrics } from "./metrics.ts";
 /** How a fetch of a realm's keys went. */
 export type JwksEvent =
   | { readonly kind: "jwks_fetched"; readonly keys: number; readonly problem?: string | undefined }
-  | { readonly kind: "jwks_failed"; readonly reason: string; readonly failures: number; readonly retry_ms: number };
+  | {
+      readonly kind: "jwks_failed";
+      readonly reason: string;
+      readonly detail?: string | undefined;
+      readonly failures: number;
+      readonly retry_ms: number;
+    };
 
 /** Whom a logout came from. */
 interface LogoutSender {

@@ -1,3 +1,4 @@
+import type { Certified } from "./certificates.ts";
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK } from "jose";
 
 /** How the realm answers a request for its keys. */
@@ -28,8 +29,8 @@ export interface Minting {
 }
 
 /** A Keycloak realm as far as a service sees it: discovery, keys, and the tokens that its users hold. */
-export async function startRealm(options: { alg?: string; now: () => number }) {
-  const { alg = "ES256", now } = options;
+export async function startRealm(options: { alg?: string; now: () => number; tls?: Certified; host?: string }) {
+  const { alg = "ES256", now, tls, host = "127.0.0.1" } = options;
   const path = "/realms/amper";
   const stopped = Promise.withResolvers<Response>();
   const requests = { discovery: 0, keys: 0 };
@@ -40,6 +41,7 @@ export async function startRealm(options: { alg?: string; now: () => number }) {
   const server = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
+    ...(tls && { tls: { cert: Bun.file(tls.cert), key: Bun.file(tls.key) } }),
     fetch(request): Response | Promise<Response> {
       const { pathname } = new URL(request.url);
       if (pathname === `${path}/.well-known/openid-configuration`) {
@@ -55,7 +57,7 @@ export async function startRealm(options: { alg?: string; now: () => number }) {
       return answerKeys();
     },
   });
-  const issuer: string = `${server.url.origin}${path}`;
+  const issuer: string = `${server.url.protocol}//${host}:${server.port}${path}`;
   const jwks_url = `${issuer}/protocol/openid-connect/certs`;
 
   function answerKeys(): Response | Promise<Response> {
