@@ -51,6 +51,7 @@ async function setUp(
       clients: [],
       logout_clients: [],
       algorithms: ["RS256", "PS256", "ES256"],
+      clock_tolerance_seconds: 5,
       ...given.realm,
     },
     {
@@ -219,6 +220,7 @@ describe("refuses a token", () => {
         clients: [],
         logout_clients: [],
         algorithms: ["RS256", "HS256"],
+        clock_tolerance_seconds: 5,
       },
       { now: clock.now, uptime_ms: clock.now, schedule: clock.schedule },
     );
@@ -364,6 +366,7 @@ test("an audience of `account` cannot be configured", () => {
     clients: [],
     logout_clients: [],
     algorithms: ["RS256"],
+    clock_tolerance_seconds: 5,
   };
   expect(() => createKeycloak(realm)).toThrow(/cannot be `account`/);
 });

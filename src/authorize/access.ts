@@ -42,11 +42,16 @@ export interface Access {
   hasEnded(): boolean;
 }
 
-const tolerance_seconds = 60;
+/** For rounding, and for slewing clocks. */
+const reserve_seconds = 60;
 
-/** How long a credential can live: so long a revocation is kept. */
-export function longestCredential_ms({ token_ttl_seconds }: Pick<Settings, "token_ttl_seconds">): number {
-  return (Math.max(token_ttl_seconds, longestAccessToken_seconds) + tolerance_seconds) * 1000;
+/** How long a credential can live, counted from its revocation: so long that is kept. A realm's clock may be ahead of ours. */
+export function longestCredential_ms({
+  token_ttl_seconds,
+  clock_tolerance_seconds,
+}: Pick<Settings, "token_ttl_seconds" | "clock_tolerance_seconds">): number {
+  const longest_seconds = Math.max(token_ttl_seconds, longestAccessToken_seconds + clock_tolerance_seconds);
+  return (longest_seconds + reserve_seconds) * 1000;
 }
 
 /** @param secrets of the websocket tokens; the first signs. */

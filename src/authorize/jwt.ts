@@ -54,7 +54,6 @@ export interface Unverified {
 
 /** Access tokens may have hundreds of roles: what `max_header_bytes` lets pass at most. Logout tokens, which may have to wait, have none. */
 const longest_kib = { "access token": 64, "logout token": 16 } as const;
-export const tolerance_seconds = 5;
 
 const Header = v.object({
   alg: v.string(),
@@ -98,12 +97,14 @@ export function takeApart(text: string, name: Sort["name"]): Unverified {
 export function createJwtVerifier({
   issuer,
   algorithms,
+  clock_tolerance_seconds,
   jwks,
   now,
   onSigned,
 }: {
   readonly issuer: string;
   readonly algorithms: readonly string[];
+  readonly clock_tolerance_seconds: number;
   readonly jwks: Jwks;
   readonly now: () => number;
   /** The realm signed a token, good or not, that says it was issued then. */
@@ -149,7 +150,7 @@ export function createJwtVerifier({
       issuer,
       ...(audience === undefined ? {} : { audience: [...audience] }),
       requiredClaims: ["exp", "iat"],
-      clockTolerance: tolerance_seconds,
+      clockTolerance: clock_tolerance_seconds,
       currentDate: new Date(at_ms),
     };
   }
@@ -168,7 +169,7 @@ export function createJwtVerifier({
     const { iat, exp, aud } = v.parse(Times, payload);
     if (iat === undefined || exp === undefined)
       throw new TokenRefused("genuine", own.claim(iat === undefined ? "iat" : "exp", payload));
-    if (exp + tolerance_seconds <= at_ms / 1000) throw new TokenRefused("genuine", own.expired);
+    if (exp + clock_tolerance_seconds <= at_ms / 1000) throw new TokenRefused("genuine", own.expired);
     const isForUs = audience === undefined || [aud].flat().some((one) => audience.some((ours) => ours === one));
     if (!isForUs) throw new TokenRefused("genuine", own.claim("aud", payload));
   }

@@ -4,11 +4,15 @@ import { KeycloakId, SessionId } from "../model/names.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import type { Realm } from "../settings/realms.ts";
 import { createJwks, type Jwks, type JwksOptions } from "./jwks.ts";
-import { createJwtVerifier, TokenRefused, tolerance_seconds, type Sort, type Unverified } from "./jwt.ts";
+import { createJwtVerifier, TokenRefused, type Sort, type Unverified } from "./jwt.ts";
 import { createLogoutTokens } from "./logout-token.ts";
 
 /** A realm, as configured: its channel rules are judged elsewhere, because a reload changes them. */
-export type KeycloakRealm = Omit<Realm, "channels" | "algorithms"> & { readonly algorithms: readonly string[] };
+export type KeycloakRealm = Omit<Realm, "channels" | "algorithms"> & {
+  readonly algorithms: readonly string[];
+  /** How far its clock may differ from ours. */
+  readonly clock_tolerance_seconds: number;
+};
 
 /** The roles of a user. Kept apart, because names of roles and ids of clients may have any character. */
 export interface UserRoles {
@@ -73,7 +77,8 @@ const details = {
     " bearer tokens only. In Keycloak, let the client get tokens for this audience without DPoP and without certificate binding.",
   expired: "The access token has expired: refresh it and try again.",
   too_old: "The access token was issued more than a day ago: refresh it and try again.",
-  not_yet: "The access token is not valid yet (`nbf` or `iat` is in the future): compare the clocks.",
+  not_yet:
+    "The access token is not valid yet (`nbf` or `iat` is in the future): compare the clocks, or raise clock_tolerance_seconds.",
   lightweight:
     "The token has no `sub`, as a lightweight access token: in Keycloak, add the mapper Subject (sub), part of the client" +
     " scope `basic`, to the client, and turn on its setting Add to lightweight access token.",
@@ -107,7 +112,7 @@ export function createKeycloak(realm: KeycloakRealm, options: KeycloakOptions = 
     if (isBound(claims)) throw genuine(details.bound);
     if (claims.typ !== "Bearer") throw genuine(details.not_access);
     // Or else a token from the future would outlive the revocation of its user: only older ones are revoked.
-    if (claims.iat > now() / 1000 + tolerance_seconds) throw genuine(details.not_yet);
+    if (claims.iat > now() / 1000 + realm.clock_tolerance_seconds) throw genuine(details.not_yet);
     if (claims.iat < now() / 1000 - longestAccessToken_seconds) throw genuine(details.too_old);
     const client = claims.azp ?? null;
     if (realm.clients.length > 0 && (client === null || !realm.clients.includes(client))) throw genuine(details.client);

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { LogoutToken } from "../model/grant.ts";
 import { KeycloakId, SessionId } from "../model/names.ts";
 import type { Realm } from "../settings/realms.ts";
-import { TokenRefused, tolerance_seconds, type createJwtVerifier, type Sort, type Unverified } from "./jwt.ts";
+import { TokenRefused, type createJwtVerifier, type Sort, type Unverified } from "./jwt.ts";
 
 /** Keycloak's last two minutes. One that is older than this says nothing new, and need not be remembered. */
 export const longestLogoutToken_seconds = 600;
@@ -25,7 +25,8 @@ const Claims = v.object({
 const details = {
   header: "The JWT's header needs `alg`, `kid`, and the `typ` logout+jwt or JWT.",
   expired: "The logout token has expired.",
-  not_now: "The logout token's `iat` is in the future, or long ago: compare the clocks.",
+  not_now:
+    "The logout token's `iat` is in the future, or long ago: compare the clocks, or raise clock_tolerance_seconds.",
   nonce: "The token has a `nonce`: it is an ID token, and not a logout token.",
   nobody: "The logout token has neither a `sid` nor a `sub` that is a keycloakID.",
 } as const;
@@ -40,7 +41,11 @@ export function createLogoutTokens(
     clients,
     logout_clients,
     algorithms,
-  }: Pick<Realm, "issuer" | "clients" | "logout_clients"> & { readonly algorithms: readonly string[] },
+    clock_tolerance_seconds: tolerance_seconds,
+  }: Pick<Realm, "issuer" | "clients" | "logout_clients"> & {
+    readonly algorithms: readonly string[];
+    readonly clock_tolerance_seconds: number;
+  },
   { verifyJwt, now }: { verifyJwt: ReturnType<typeof createJwtVerifier>; now: () => number },
 ): (token: Unverified, times_ms?: readonly number[]) => Promise<LogoutToken> {
   const accepted = logout_clients.length > 0 ? logout_clients : clients;
@@ -61,6 +66,12 @@ export function createLogoutTokens(
     },
   };
 
+  function isCurrent({ iat = NaN, exp = Infinity }: Pick<JWTPayload, "iat" | "exp">, time_ms: number): boolean {
+    const age_seconds = time_ms / 1000 - iat;
+    const isOver = time_ms / 1000 >= exp + tolerance_seconds;
+    return age_seconds >= -tolerance_seconds && age_seconds <= longestLogoutToken_seconds && !isOver;
+  }
+
   return async function verifyLogout(token, times_ms = [now()]) {
     // Nothing is trusted here: a time is chosen by which the token may be valid, and that is verified next.
     const at_ms = times_ms.find((time_ms) => isCurrent(token.payload, time_ms)) ?? times_ms[0] ?? now();
@@ -79,12 +90,6 @@ export function createLogoutTokens(
       id: claims.jti,
     };
   };
-}
-
-function isCurrent({ iat = NaN, exp = Infinity }: Pick<JWTPayload, "iat" | "exp">, time_ms: number): boolean {
-  const age_seconds = time_ms / 1000 - iat;
-  const isOver = time_ms / 1000 >= exp + tolerance_seconds;
-  return age_seconds >= -tolerance_seconds && age_seconds <= longestLogoutToken_seconds && !isOver;
 }
 
 function shaped(payload: JWTPayload): v.InferOutput<typeof Claims> {

@@ -4,6 +4,7 @@ import type { LogoutToken } from "../model/grant.ts";
 import type { Check } from "../model/check.ts";
 import type { Events } from "../observe/events.ts";
 import { realmsOf, type RealmSettings } from "../settings/realms.ts";
+import type { Settings } from "../settings/schema.ts";
 import { takeApart, TokenRefused, type Sort, type Unverified } from "./jwt.ts";
 import { createKeycloak, type AccessToken } from "./keycloak.ts";
 
@@ -29,7 +30,7 @@ export interface Realms {
  * no common set of keys in which one realm's key could vouch for another realm's user. Undefined: no realm is configured.
  */
 export function createRealms(
-  settings: RealmSettings,
+  settings: RealmSettings & Pick<Settings, "clock_tolerance_seconds">,
   {
     events,
     clock,
@@ -38,12 +39,16 @@ export function createRealms(
   const { now, uptime_ms } = clock;
   const realms = realmsOf(settings).map((realm) => {
     const { name, issuer } = realm;
-    const keycloak = createKeycloak(realm, {
-      now,
-      uptime_ms,
-      onEvent: (event) => events.keysFetched(name, event),
-      onSigned: (...told) => clock.realms.saw(issuer, ...told),
-    });
+    const { clock_tolerance_seconds } = settings;
+    const keycloak = createKeycloak(
+      { ...realm, clock_tolerance_seconds },
+      {
+        now,
+        uptime_ms,
+        onEvent: (event) => events.keysFetched(name, event),
+        onSigned: (...told) => clock.realms.saw(issuer, ...told),
+      },
+    );
     return { name, issuer, keycloak };
   });
   const byIssuer = new Map(realms.map((realm) => [realm.issuer, realm]));

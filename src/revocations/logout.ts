@@ -45,7 +45,7 @@ export interface Logout {
  * that a front service asked for without saying for which, and access tokens that name none.
  */
 export function createLogout(
-  { logout_ends_unlinked }: Pick<Settings, "logout_ends_unlinked">,
+  { logout_ends_unlinked, clock_tolerance_seconds }: Pick<Settings, "logout_ends_unlinked" | "clock_tolerance_seconds">,
   needs: {
     readonly realms: Realms | undefined;
     readonly revoker: Pick<Revoker, "revoke">;
@@ -58,6 +58,8 @@ export function createLogout(
   /** Those that were taken, in order: a repeated one must not end what the user has opened since. */
   const taken = new Map<string, number>();
   const waiting = createWaiting<Request>(places);
+  /** As long as the same could be taken again: its realm's clock may be ahead. */
+  const remembered_ms = longest_ms + clock_tolerance_seconds * 1000;
   let timer: Timer | undefined;
 
   async function take(body: string, sender: Sender): Promise<void> {
@@ -120,7 +122,7 @@ export function createLogout(
     if (taken.has(name)) return true;
     taken.set(name, clock.uptime_ms());
     for (const [oldest, uptime_ms] of taken) {
-      if (taken.size <= mostRemembered && uptime_ms >= clock.uptime_ms() - longest_ms) break;
+      if (taken.size <= mostRemembered && uptime_ms >= clock.uptime_ms() - remembered_ms) break;
       taken.delete(oldest);
     }
     return false;

@@ -51,6 +51,11 @@ export const Settings = v.pipe(
       public: true,
     }),
     keycloak,
+    clock_tolerance_seconds: setting(wholeNumber(0, 300), 5, {
+      description:
+        "how far the clocks of Keycloak and the service may differ; for exp, nbf and iat of Keycloak's tokens",
+      public: true,
+    }),
     logout_ends_unlinked: setting(flag, true, {
       description: "a logout with sid and sub also ends that user's tokens without a session; sid alone cannot",
       public: true,
