@@ -89,11 +89,19 @@ export function splitKey(body: unknown): { apiKey: unknown; rest: unknown } {
   return { apiKey, rest };
 }
 
+/**
+ * What the answer and the log repeat of a field that does not exist: a name that a programmer has written. Where a quote or a
+ * comma is missing in the body, the name may be a piece of the message, or a key.
+ */
+const fieldName = /^\w{1,32}$/;
+const strangeField = "a field is none of msg, keycloak, channel, ttl and API_KEY";
+
 function toFieldError(issue: v.BaseIssue<unknown>): FieldError {
   const path = v.getDotPath(issue) ?? "";
   if (issue.type !== "strict_object") return { path, message: issue.message };
   if (path === "") return { path, message: "the body must be a JSON object" };
-  return { path, message: issue.expected === "never" ? "there is no such field" : "is missing" };
+  if (issue.expected !== "never") return { path, message: "is missing" };
+  return fieldName.test(path) ? { path, message: "there is no such field" } : { path: "", message: strangeField };
 }
 
 /** Counts brackets outside of strings, in one pass and without recursion. */
