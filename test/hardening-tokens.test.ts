@@ -25,7 +25,7 @@ describe("a websocket token", () => {
   }
 
   async function setUp() {
-    const { url } = await launch({ env: { AMPER_TOKEN_SECRET: secret } });
+    const { url } = await launch({ env: { AMPER_TOKEN_SECRET: secret, AMPER_MAX_CLIENT_BYTES: "128 KiB" } });
     const { token } = await authorize(url, "?keycloakID=alice");
     const [header = "", payload = "", signature = ""] = token.split(".");
     const claims: object = JSON.parse(Buffer.from(payload, "base64url").toString());

@@ -21,7 +21,7 @@ for (const [name, options] of Object.entries(transports)) {
   describe(`refused for good, ${name}`, () => {
     test("every code, in the order in which the fields are judged", async () => {
       const { url } = await start(
-        { AMPER_TOKEN_SECRET: secret, AMPER_MAX_CONNECTIONS_PER_USER: "1" },
+        { AMPER_TOKEN_SECRET: secret, AMPER_MAX_CONNECTIONS_PER_USER: "1", AMPER_MAX_CLIENT_BYTES: "64 KiB" },
         {
           toml: "[channels.msf]\n[channels.b2b]\n[ws_tokens.front]\ntoken = 'only-msf-0123456789'\nchannels = ['msf']",
         },
