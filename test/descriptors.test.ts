@@ -4,9 +4,11 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { launch, type Run } from "./support/binary.ts";
 import { certificate } from "./support/certificate.ts";
 import { authorize, connected, next, notify, page } from "./support/client.ts";
+import { dialogue } from "./support/dialogue.ts";
 import { expectProblem } from "./support/problem.ts";
 import { engineUrl, metric, until, upgradeHeaders, upgradeRequest } from "./support/raw.ts";
 import { startRealm } from "./support/realm.ts";
+import { apiKey } from "./support/service.ts";
 
 /** A service that may open few descriptors: what takes them makes way for what needs them, and the operator is told. */
 
@@ -46,7 +48,8 @@ let nextAddress = 1;
 
 /** So many connections, new ones in the place of those that are ended, until the returned function is called. */
 function flood(url: string, bytes: string, count: number): () => void {
-  const target = { port: Number(new URL(url).port), host: "127.0.0.1", localAddress: `127.0.1.${nextAddress++}` };
+  const localAddress = `127.0.${1 + Math.floor(nextAddress / 250)}.${1 + (nextAddress++ % 250)}`;
+  const target = { port: Number(new URL(url).port), host: "127.0.0.1", localAddress };
   const sockets = new Set<Socket>();
   function come(): void {
     const socket = connect(target, () => void socket.write(bytes));
@@ -120,6 +123,20 @@ describe("where descriptors run out because connections", () => {
     await notify(v4, { msg: "still here", keycloak: "alice" });
     for (const { count } of pages) expect(await count(1)).toEqual(["still here"]);
     expect(pages.every(({ socket }) => socket.connected)).toBe(true);
+  });
+
+  test("say nothing, those that backends keep for their next call are the last to go", async () => {
+    const { url, said } = await launchLimited();
+    // Of one address, which holds more than any other here: each of the flood has an address of its own.
+    const backends = await Promise.all(Array.from({ length: 8 }, () => dialogue(url)));
+    const call = (body: string) =>
+      `${head("POST /notify HTTP/1.1")}X-API-Key: ${apiKey}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    const body = JSON.stringify({ msg: "hello", channel: "msf" });
+    for (const { ask } of backends) expect((await ask(call(body))).status).toBe(200);
+    for (let i = 0; i < 300; i++) flood(url, "", 1);
+    await said(/"descriptors running out"/);
+    await until("many have made way", async () => (await madeWay(url)) > 300);
+    for (const { ask } of backends) expect((await ask(call(body))).status).toBe(200);
   });
 
   test("say nothing, a slow neighbour at another address is not ended for it", async () => {

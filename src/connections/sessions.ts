@@ -51,8 +51,8 @@ export interface Sessions {
   /** Ends by itself when the engine connection closes. */
   open(engine: EngineSocket, client: Client): Session;
   get(engine: object): Session | undefined;
-  /** Ends a half of those that have not authenticated, or more if so many are needed, for a limit that is none of theirs. */
-  endHalf(limit: string, needed: number): void;
+  /** Ends a half of those that have not authenticated, or more if so many are needed, for a limit that is none of theirs; tells how many. */
+  endHalf(limit: string, needed: number): number;
   /** Its CONNECT was good. */
   authenticated(session: Session): void;
   readonly size: number;
@@ -141,9 +141,10 @@ export function createSessions(
     if (oldest !== undefined) endStranger(oldest, limit);
   }
 
-  function endHalf(limit: string, needed: number): void {
+  function endHalf(limit: string, needed: number): number {
     const chosen = firstToGo([...strangers], ({ client }) => client.key ?? "", needed);
     for (const session of chosen) endStranger(session, limit);
+    return chosen.length;
   }
 
   function endStranger(session: Session, limit: string): void {

@@ -51,7 +51,7 @@ export function createAnswers(
     readonly engine: EngineRoute;
     readonly gate: Pick<Gate, "isClosed">;
     readonly clients: Clients;
-    readonly owners: Pick<Owners, "began" | "ended">;
+    readonly owners: Pick<Owners, "began" | "ended" | "kept">;
     readonly ending: Ending;
     readonly cors: Cors;
     readonly events: Pick<Events["requests"], "answered" | "refused" | "crashed">;
@@ -113,7 +113,7 @@ export function createAnswers(
     // Where the answer itself ends the connection, that is for what follows on it.
     if (asksToClose(req.headers) && !response.headers.has("Connection")) await dropRest(req);
     const isTrusted = place.route?.guarded === true && response.status === 200;
-    persistence.mark(req, server, response.headers, isTrusted);
+    if (persistence.mark(req, server, response.headers, isTrusted)) owners.kept(req, server);
     if ((isEngine || place.route?.pages !== undefined) && req.method !== "OPTIONS")
       cors.mark({ req, server }, response.headers);
     events.answered({ route, status: response.status, seconds });

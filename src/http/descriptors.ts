@@ -27,6 +27,7 @@ interface Idle {
   readonly descriptor: number;
   readonly peer: Peer;
   readonly serial: number;
+  readonly isKept: boolean;
 }
 
 const look_ms = 100;
@@ -44,8 +45,9 @@ function reserveOf(most: number): number {
 
 /**
  * Bun has neither a hook for a connection that says nothing, nor a limit for their number. So the descriptors are counted, and
- * when only the reserve is left, some make way at once: connections on which no request is under way, then those whose body is
- * still coming, then those that have not authenticated; at each look a half of them, from the addresses that hold most.
+ * when only the reserve is left, some make way at once: connections of strangers on which no request is under way, then those
+ * whose body is still coming, those that have not authenticated, and last those that are kept for senders of valid credentials;
+ * at each look a half of them, from the addresses that hold most.
  */
 export function createDescriptors(
   { max_connections }: Pick<Settings, "max_connections">,
@@ -94,14 +96,16 @@ export function createDescriptors(
   }
 
   function findIdle(server: OnPort, { portOf, peerOf }: Sockets): Idle[] {
-    const isOwned = owners.look();
+    const ownedAs = owners.look();
     const idle: Idle[] = [];
     // By number, and not by the names in /proc/self/fd: to list them takes a descriptor, and there may be none.
     for (let descriptor = 0; descriptor < most; descriptor++) {
       if (portOf(descriptor) !== server.port) continue;
       const peer = peerOf(descriptor);
       // The kernel numbers its sockets in the order in which they are made.
-      if (peer !== undefined && !isOwned(peer)) idle.push({ descriptor, peer, serial: fstatSync(descriptor).ino });
+      const owned = peer === undefined ? "used" : ownedAs(peer);
+      if (peer === undefined || owned === "used") continue;
+      idle.push({ descriptor, peer, serial: fstatSync(descriptor).ino, isKept: owned === "kept" });
     }
     return idle.toSorted((a, b) => a.serial - b.serial);
   }
@@ -110,13 +114,20 @@ export function createDescriptors(
   function makeRoom(idle: readonly Idle[], used: number, { shutdown }: Sockets): boolean {
     const others = unfinished.count + sessions.unauthenticated;
     let needed = used - usable + 1;
-    // A holder of one IPv6 address mostly has its whole network, the first 8 bytes.
-    const ended = firstToGo(idle, ({ peer }) => peer.address.slice(0, 16), needed);
-    for (const { descriptor } of ended) shutdown(descriptor);
-    events.process.descriptorsFreed(ended.length);
-    needed -= ended.length;
+
+    function end(some: readonly Idle[]): void {
+      // A holder of one IPv6 address mostly has its whole network, the first 8 bytes.
+      const ended = firstToGo(some, ({ peer }) => peer.address.slice(0, 16), needed);
+      for (const { descriptor } of ended) shutdown(descriptor);
+      events.process.descriptorsFreed(ended.length);
+      needed -= ended.length;
+    }
+
+    end(idle.filter(({ isKept }) => !isKept));
     if (needed > 0) needed -= dropBodies(needed);
-    if (needed > 0) sessions.endHalf("descriptors", needed);
+    if (needed > 0) needed -= sessions.endHalf("descriptors", needed);
+    // The next request may be on its way on it already: its sender would not know whether it was taken.
+    if (needed > 0) end(idle.filter(({ isKept }) => isKept));
     return used - idle.length - others < usable;
   }
 

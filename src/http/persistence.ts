@@ -17,11 +17,11 @@ export interface Persistence {
   /** A request has come. */
   begin(req: Request, server: Listener): void;
   /**
-   * Marks an answer, and says how long its connection may be idle.
+   * Marks an answer, and says how long its connection may be idle. True: for `keep_alive_seconds`.
    *
    * @param isTrusted the request brought a valid credential.
    */
-  mark(req: Request, server: Listener, answer: Headers, isTrusted: boolean): void;
+  mark(req: Request, server: Listener, answer: Headers, isTrusted: boolean): boolean;
   /** From now on each answer of this server ends its connection. After `longest_ms` nobody uses another one any more. */
   end(server: Listener): void;
   readonly longest_ms: number;
@@ -47,11 +47,13 @@ export function createPersistence(
       if (gate.isClosed || ended.has(server) || asksToClose(req.headers)) {
         // Bun closes where the client asks for it, but does not say so: agents that keep connections would use this one again.
         answer.set("Connection", "close");
-      } else if (!answer.has("Connection") && (isTrusted || isOfProxy(req))) {
-        server.timeout(req, keep_alive_seconds + grace_seconds);
-        answer.set("Connection", "keep-alive");
-        answer.set("Keep-Alive", `timeout=${keep_alive_seconds}`);
+        return false;
       }
+      if (answer.has("Connection") || !(isTrusted || isOfProxy(req))) return false;
+      server.timeout(req, keep_alive_seconds + grace_seconds);
+      answer.set("Connection", "keep-alive");
+      answer.set("Keep-Alive", `timeout=${keep_alive_seconds}`);
+      return true;
     },
     end: (server) => void ended.add(server),
     longest_ms: (keep_alive_seconds + grace_seconds + idle_seconds) * 1000,
