@@ -128,7 +128,7 @@ describe("a websocket token", () => {
       { channels: undefined },
       { channels: "msf" },
       { channels: [1] },
-      { sub: "a b" },
+      { sub: " alice" },
       { sub: ["alice"] },
     ]) {
       const code = await codeOf(url, signed({ ...claims, ...wrong }));

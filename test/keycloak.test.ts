@@ -285,7 +285,7 @@ describe("refuses a token", () => {
     await expectRefusal(keycloak, await realm.mint({ sub: undefined }), /lightweight.*mapper Subject \(sub\)/);
   });
 
-  test.each(["", "two words", "x".repeat(129), 7, null])("whose sub is %p", async (sub) => {
+  test.each(["", " ", "a line\n", "x".repeat(129), 7, null])("whose sub is %p", async (sub) => {
     const { keycloak, realm } = await setUp();
     await expectRefusal(keycloak, await realm.mint({ sub }), /not a keycloakID/);
   });

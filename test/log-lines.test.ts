@@ -71,7 +71,8 @@ describe("a refused connection", () => {
     for (const [i, auth] of [
       { token: "alice", keycloakID: wsToken, channel: wsToken },
       { token: "alice", keycloakID: token, channel: token },
-      { keycloakID: "two words", channel: "line\nbreak" },
+      { token: "alice", keycloakID: `Bearer ${wsToken}`, channel: `Bearer ${wsToken}` },
+      { keycloakID: "two\nlines", channel: "line\nbreak" },
       { keycloakID: { $ne: 1 }, channel: ["msf"] },
       {},
     ].entries()) {

@@ -105,7 +105,7 @@ describe("the key", () => {
 describe("the body", () => {
   test("with a thousand bad names is told of the first twenty", async () => {
     const { url } = await start();
-    const body = { API_KEY: apiKey, msg, keycloak: Array.from({ length: 1000 }, (_, i) => `bad ${i}`) };
+    const body = { API_KEY: apiKey, msg, keycloak: Array.from({ length: 1000 }, (_, i) => `bad${i} `) };
     const { errors } = await expectProblem(await post(url, body), "invalid_body");
     expect(errors).toHaveLength(20);
     expect(errors?.at(-1)?.path).toBe("keycloak.19");
@@ -132,7 +132,8 @@ describe("the body", () => {
       [{ msg, channel: null }, ["channel"]],
       [{ msg, keycloak: "", channel }, ["keycloak"]],
       [{ msg, keycloak: [], channel }, ["keycloak"]],
-      [{ msg, keycloak: "a b" }, ["keycloak"]],
+      [{ msg, keycloak: "alice " }, ["keycloak"]],
+      [{ msg, keycloak: "a\u2028b" }, ["keycloak"]],
       [{ msg, keycloak: "x".repeat(129) }, ["keycloak"]],
       [{ msg, channel: ["msf", "a b"] }, ["channel.1"]],
       [{ msg, channel: Array.from({ length: 1001 }, (_, i) => `c${i}`) }, ["channel"]],

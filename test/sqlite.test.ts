@@ -289,7 +289,7 @@ describe("the file", () => {
       target: `UPDATE entries SET body = '{"users":"everyone"}' WHERE sequence = 7`,
       "not JSON": "UPDATE entries SET body = '{' WHERE sequence = 7",
       epoch: "UPDATE epochs SET epoch = 'Not an Epoch'",
-      "held user": "UPDATE held SET user = 'with spaces in it' WHERE user = 'alice' AND sequence = 2",
+      "held user": "UPDATE held SET user = ' with a space before it' WHERE user = 'alice' AND sequence = 2",
       state: "DELETE FROM state",
     };
     for (const spoiler of Object.values(spoilers)) {

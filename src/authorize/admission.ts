@@ -60,7 +60,10 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
   }
 
   const isSecret = (text: string): boolean =>
-    [access.apiKeys, access.wsTokens].some((secrets) => secrets.find(text) !== "unknown");
+    // As a whole, or behind the word Bearer.
+    text
+      .split(" ")
+      .some((part) => [access.apiKeys, access.wsTokens].some((secrets) => secrets.find(part) !== "unknown"));
   const open = <T extends string>(text: T | undefined) => (text === undefined || isSecret(text) ? undefined : text);
 
   return {

@@ -82,7 +82,7 @@ const details = {
   lightweight:
     "The token has no `sub`, as a lightweight access token: in Keycloak, add the mapper Subject (sub), part of the client" +
     " scope `basic`, to the client, and turn on its setting Add to lightweight access token.",
-  subject: "The token's `sub` is not a keycloakID: 1-128 printable characters without spaces.",
+  subject: "The token's `sub` is not a keycloakID: 1-128 printable characters, spaces only between others.",
   client: "The token was issued to a client (`azp`) whose users are not accepted here.",
 } as const;
 

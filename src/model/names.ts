@@ -4,12 +4,16 @@ import * as v from "valibot";
 export const namePattern = /^[A-Za-z0-9._-]{1,64}$/;
 export const nameRule = "1–64 characters out of A–Z a–z 0–9 . _ -";
 
-/** A Keycloak user id, the `sub` claim: 1–128 printable characters without spaces. */
+/** A Keycloak user id, the `sub` claim: 1–128 printable characters, spaces only between others. */
 export const KeycloakId = v.pipe(
   v.string("a keycloakID must be a string"),
-  // Not only UUIDs: a federated user's id is `f:<provider>:<username>`, in any script.
+  // Not only UUIDs: a federated user's id is `f:<provider>:<username>`, in any script, and with the spaces of a full name.
+  // Those at an end are a mistake of a page or a backend: Keycloak takes them off names.
   // (Nor U+FFFD, which stands for bytes that were none: two ids could become one.)
-  v.regex(/^[^\p{C}\p{Z}\ufffd]{1,128}$/u, "a keycloakID has 1–128 printable characters and no spaces"),
+  v.regex(
+    /^(?!\p{Z})[^\p{C}\p{Zl}\p{Zp}\ufffd]{1,128}(?<!\p{Z})$/u,
+    "a keycloakID has 1–128 printable characters, spaces only between others",
+  ),
   v.brand("KeycloakId"),
 );
 export type KeycloakId = v.InferOutput<typeof KeycloakId>;
