@@ -126,13 +126,15 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ],
     ["api_keys", "orders", "entry 1 must have a name of 1–64 characters out of A–Z a–z 0–9 . _ - as in name=key"],
     ["api_keys", "a b=0123456789abcdef", "entry 1 must have a name of 1–64"],
-    ["api_keys", "a=1234567890123456,b=", "entry 2 must have a key of 1–1024 characters"],
+    ["api_keys", "a=1234567890123456,b=", "entry 2 must have a key of 1–1024 ASCII characters"],
+    ["api_keys", "a=schlüssel-0123456789", "entry 1 must have a key of 1–1024 ASCII characters"],
     ["api_keys", "a=1234567890123456,a=6543210987654321", "entry 2 has the same name as entry 1"],
     ["api_keys", "a=1234567890123456,b=1234567890123456", "entry 2 has the same key as entry 1"],
     ["api_keys", "a=sha256:abc", "entry 1 must have 64 hexadecimal digits behind sha256:"],
     ["api_keys", "c2VjcmV0==", "entry 1 must have a name, as in name=key"],
     ["ws_tokens", "front", "entry 1 must have a name of 1–64"],
-    ["ws_tokens", "front=a b", "entry 1 must have a key of 1–1024 characters without spaces"],
+    ["ws_tokens", "front=a b", "entry 1 must have a key of 1–1024 ASCII characters without spaces"],
+    ["ws_tokens", "front=0123456789-пароль", "headers carry no others"],
     ["token_secret", "too-short", "entry 1 must have at least 32 bytes"],
     ["token_ttl_seconds", "0", "must be a whole number from 1 to 2592000"],
     ["token_ttl_seconds", "2592001", "must be a whole number from 1 to 2592000"],
@@ -219,7 +221,8 @@ describe("a bad value is refused, by rule, wherever it comes from", () => {
     ["drain_seconds", "3601", "must be a whole number from 0 to 3600"],
     ["tls_cert", "a\u0007b", 'must be a path, not "a\\u{7}b"'],
     ["tls_key", "a\u0007b", 'must be a path, not "a\\u{7}b"'],
-    ["metrics_token", "a b", "must be a text of 1–1024 characters without spaces"],
+    ["metrics_token", "a b", "must be a text of 1–1024 ASCII characters without spaces"],
+    ["metrics_token", "0123456789-märchen", "headers carry no others"],
     ["metrics_open", "yes please", 'must be true or false, not "yes please"'],
     ["log_level", "verbose", 'must be silent, error, warn, info or debug, not "verbose"'],
   ];
@@ -314,7 +317,7 @@ describe("values", () => {
     const { api_keys, ws_tokens } = settingsOf({
       env: {
         AMPER_API_KEYS: `orders=0123456789abcdef=, mail=sha256:${digest("mail").toUpperCase()},`,
-        AMPER_WS_TOKENS: "front=0123456789äöü€",
+        AMPER_WS_TOKENS: "front=0123456789~!(|",
       },
     });
     expect(api_keys).toEqual([
@@ -322,7 +325,7 @@ describe("values", () => {
       { name: "mail", sha256: digest("mail"), channels: "*", admin: true },
     ]);
     expect(ws_tokens).toEqual([
-      { name: "front", sha256: digest("0123456789äöü€"), channels: "*", require_bound_tokens: false },
+      { name: "front", sha256: digest("0123456789~!(|"), channels: "*", require_bound_tokens: false },
     ]);
   });
 

@@ -33,14 +33,20 @@ function checksum(text: string): string {
   return digits;
 }
 
+/**
+ * What fits into the header `Authorization: Bearer`: a longer key is never looked up, and of other letters each client makes
+ * other bytes, or refuses to send them.
+ */
+export const headerSafe = /^[\x21-\x7e]{1,1024}$/;
+export const headerSafeRule = "1–1024 ASCII characters without spaces, since headers carry no others";
+
 /** Any key or token, in the clear or as `sha256:HEX`. Becomes its digest (SHA-256, 64 hex digits). */
 export const Secret = v.pipe(
   v.string("must be a text: a key, or sha256:HEX"),
   v.trim(),
   // Refuses other spellings of a digest as well: they would count as keys, although a digest is no secret.
   v.regex(/^(?!sha-?\d+[:=-])|^sha256:[0-9a-f]{64}$/i, "must have 64 hexadecimal digits behind sha256:"),
-  // The secret has to fit into the header `Authorization: Bearer`, and a longer one is never looked up.
-  v.regex(/^[^\s\p{C}]{1,1024}$/u, "must have a key of 1–1024 characters without spaces, as in name=key"),
+  v.regex(headerSafe, `must have a key of ${headerSafeRule}, as in name=key`),
   // A key in base64 without a name, `c2VjcmV0==`, leaves nothing but its padding here.
   v.regex(/[^=]/, "must have a name, as in name=key"),
   v.transform((key) => (isDigest(key) ? key.slice("sha256:".length).toLowerCase() : sha256(key, "hex"))),

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ApiKeys, doubtsAboutKeys, hasKeys, showCredentials, TokenSecrets, WsTokens } from "./credentials.ts";
-import { doubtAboutLength } from "./key-format.ts";
+import { doubtAboutLength, headerSafe, headerSafeRule } from "./key-format.ts";
 import { limits } from "./limits.ts";
 import { doubtsAboutOrigins, origin } from "./origin.ts";
 import { doubtsAboutRoles } from "./roles.ts";
@@ -139,7 +139,7 @@ export const Settings = v.pipe(
       description: "private key of tls_cert (PEM file)",
       public: true,
     }),
-    metrics_token: optional(text("must be a text of 1–1024 characters without spaces", /^[^\s\p{C}]{1,1024}$/u), {
+    metrics_token: optional(text(`must be a text of ${headerSafeRule}`, headerSafe), {
       description:
         "token that may read /metrics; none: this machine only, while host is loopback and trust_proxy_hops 0",
       doubts(given) {
