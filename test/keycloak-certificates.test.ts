@@ -32,6 +32,19 @@ test.each([
   expect((await fetch(`${url}/health/ready`)).status).toBe(200);
 });
 
+test("the keys may come from another host and path than the issuer, which is not called then", async () => {
+  const keycloak = await start(authority.issue("DNS:localhost"), "localhost");
+  const issuer = "https://id.example.invalid/auth/realms/main";
+  const given = { AMPER_KEYCLOAK_ISSUER: issuer, AMPER_KEYCLOAK_JWKS_URL: keycloak.jwks_url, ...trusting };
+  const { url, said } = await launch({ env: given });
+  await said(/"realm keys fetched"/);
+  expect(await authorize(url, "", await keycloak.mint({ iss: issuer }))).toMatchObject({ keycloakID: user });
+  const body = new URLSearchParams({ logout_token: await keycloak.mintLogout({ iss: issuer }) });
+  expect((await fetch(`${url}/backchannel-logout`, { method: "POST", body })).status).toBe(200);
+  expect(keycloak.requests.discovery).toBe(0);
+  expect(await run(["check", "--strict"], { env: { ...env, ...given } })).toMatchObject({ code: 0, stderr: "" });
+});
+
 const day = (days: number): string =>
   new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10).replaceAll("-", "");
 
