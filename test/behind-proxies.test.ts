@@ -2,11 +2,12 @@ import { join } from "node:path";
 import { describe, expect, test } from "bun:test";
 import { readmePath } from "./house/docs.ts";
 import { launch } from "./support/binary.ts";
+import { caddyOf, describeCaddy, startCaddy } from "./support/caddy.ts";
 import { connected, notify, post, transports } from "./support/client.ts";
 import { detoursTo } from "./support/detours.ts";
 import { folder } from "./support/folder.ts";
 import { freePort } from "./support/front.ts";
-import { describeHaproxy, startHaproxy } from "./support/haproxy.ts";
+import { describeHaproxy, haproxyOf, startHaproxy } from "./support/haproxy.ts";
 import { describeNginx, nginxOf, startNginx, type NginxConfig } from "./support/nginx.ts";
 import { expectProblem } from "./support/problem.ts";
 import { handled, metric, talk, until } from "./support/raw.ts";
@@ -54,6 +55,7 @@ const haproxyTo = (url: string, mode: "http" | "tcp", frontend = "") => {
 };
 
 const haproxy = {
+  "as in the README": (url) => startHaproxy(haproxyOf(readme, url)),
   "in http mode": (url) => haproxyTo(url, "http", "  option forwardfor"),
   "in http mode, without forwardfor": (url) => haproxyTo(url, "http"),
   "in tcp mode": (url) => haproxyTo(url, "tcp"),
@@ -64,9 +66,22 @@ const haproxyWithList = {
     haproxyTo(url, "http", "  http-request deny unless { path_beg /socket.io/ } || { path /authorize }"),
 } satisfies Record<string, Begin>;
 
+const caddy = {
+  "as in the README": (url) => startCaddy(caddyOf(readme, url)),
+  "without a block": (url) => startCaddy({ site: `reverse_proxy ${hostOf(url)}` }),
+} satisfies Record<string, Begin>;
+
+const caddyWithList = {
+  "with an allow-list": (url) => {
+    const { site } = caddyOf(readme, url);
+    return startCaddy({ site: `@list path /socket.io/* /authorize\nhandle @list {\n${site}}\nrespond 403` });
+  },
+} satisfies Record<string, Begin>;
+
 for (const [describePart, name, open, listed] of [
   [describeNginx, "nginx", nginx, nginxWithList],
   [describeHaproxy, "haproxy", haproxy, haproxyWithList],
+  [describeCaddy, "caddy", caddy, caddyWithList],
 ] as const) {
   describePart(`behind ${name}`, () => {
     for (const [kind, begin] of Object.entries<Begin>({ ...open, ...listed })) describe(kind, () => testFront(begin));

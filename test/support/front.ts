@@ -24,7 +24,7 @@ export interface Program<Config> {
   /** Its configuration is `home/config`. */
   command(home: string): readonly string[];
   configure(config: Config, place: Place): string;
-  readonly reload: "SIGHUP" | "SIGUSR2";
+  readonly reload: "SIGHUP" | "SIGUSR1" | "SIGUSR2";
   /** What its log says once it works by its first configuration. */
   readonly started: RegExp;
   /** What its log says each time that the processes of the configuration before have ceased to accept connections. */

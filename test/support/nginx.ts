@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Certified } from "./certificates.ts";
 import { startFront, type Front } from "./front.ts";
 import { describeWith, findProgram } from "./parts.ts";
 
@@ -15,6 +16,10 @@ export interface NginxConfig {
   readonly server: string;
   /** What stands beside it in `http { … }`. */
   readonly http?: string;
+  /** What stands beside that. */
+  readonly main?: string;
+  /** It speaks TLS. */
+  readonly tls?: Certified;
 }
 
 export function startNginx(config: NginxConfig): Promise<Front<NginxConfig>> {
@@ -25,7 +30,8 @@ export function startNginx(config: NginxConfig): Promise<Front<NginxConfig>> {
       reload: "SIGHUP",
       started: /start worker process/,
       reloaded: /gracefully shutting down/g,
-      configure: ({ server, http = "" }, { home, port }) => `
+      configure: ({ server, http = "", main = "", tls }, { home, port }) => `
+        ${main}
         daemon off;
         worker_processes 1;
         pid ${home}/pid;
@@ -40,7 +46,7 @@ export function startNginx(config: NginxConfig): Promise<Front<NginxConfig>> {
           scgi_temp_path ${home}/scgi;
           ${http}
           server {
-            listen 127.0.0.1:${port};
+            listen 127.0.0.1:${port}${tls === undefined ? "" : ` ssl; ssl_certificate ${tls.cert}; ssl_certificate_key ${tls.key}`};
             ${server}
           }
         }`,
