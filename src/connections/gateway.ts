@@ -8,6 +8,7 @@ import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arriva
 import type { Backlog } from "./backlog.ts";
 import type { BunWebSocket } from "./connection.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
+import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 import { createWebSockets } from "./websockets.ts";
@@ -73,6 +74,7 @@ export function createGateway(
   engine.on("connection", (conn, req, server) => {
     const session = sessions.open(conn, clients.of(req, server));
     polls.open(session);
+    limitPollAnswers(conn, req.headers.get("user-agent"));
     endUpgradeWithSession(conn, webSockets.cut);
     limitPackets(session, settings, { events, now: clock.now });
   });
