@@ -7,6 +7,7 @@ import type { Settings } from "../settings/schema.ts";
 import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arrival.ts";
 import type { Backlog } from "./backlog.ts";
 import type { BunWebSocket } from "./connection.ts";
+import { tellForeignNamespace } from "./namespaces.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
@@ -75,6 +76,7 @@ export function createGateway(
     const session = sessions.open(conn, clients.of(req, server));
     polls.open(session);
     limitPollAnswers(conn, req.headers.get("user-agent"));
+    tellForeignNamespace(session, events);
     endUpgradeWithSession(conn, webSockets.cut);
     limitPackets(session, settings, { events, now: clock.now });
   });

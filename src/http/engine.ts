@@ -15,6 +15,10 @@ export const enginePath = "/socket.io/";
 
 const methods = "GET, POST, OPTIONS";
 
+/** The engine would say that it does not support the version, but not what to do. */
+const tooOld =
+  "Clients of Socket.IO 2 and before (EIO=3) cannot connect: use socket.io-client 4, or another client for Socket.IO 3 or 4.";
+
 export type EngineSettings = ClientLimits & Pick<Settings, "ping_interval_ms" | "ping_timeout_ms">;
 
 export type EngineRoute = (exchange: Exchange) => Promise<Response>;
@@ -54,7 +58,10 @@ export function createEngineRoute(
     }
     // An empty `sid` is a handshake for the engine, too.
     const sid = query.get("sid") ?? "";
-    if (sid === "") requireRoom(exchange, upgrades);
+    if (sid === "") {
+      requireRoom(exchange, upgrades);
+      if (query.get("EIO") === "3") throw new Problem("invalid_request", { detail: tooOld });
+    }
     // The engine would try to follow any other upgrade, h2c for example, which is only an offer.
     if (!upgrades) req.headers.delete("upgrade");
     const polls = req.method === "GET" && !upgrades;

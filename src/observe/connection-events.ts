@@ -55,6 +55,13 @@ export function connectionEvents(log: Log, metrics: Metrics, { refusals, limited
       refusals.inc({ code });
       log.info("connection refused", { code, reason: sentences[code], ...from });
     },
+    /** `namespace`: what the client asked for instead of the main one. */
+    foreignNamespace(namespace: string, from: { address: string; transport: string }): void {
+      refusals.inc({ code: "invalid_namespace" });
+      const reason =
+        'the path in the address of `io` is a namespace: for a service at a path, io("https://HOST", { path: "/PATH/socket.io/" })';
+      log.info("connection refused", { code: "invalid_namespace", reason, namespace, ...from });
+    },
     /** Only a wall clock that was just set says that the token has expired. */
     postponed(from: Newcomer): void {
       postponed.inc();
