@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createLog, type Log } from "../observe/log.ts";
 import { startService, type Service } from "../service.ts";
 import { loadSettings, missing, systemSources, type Loaded } from "../settings/load.ts";
+import { createKnownSecrets } from "../settings/known-secrets.ts";
 import { changedBeyondReload, refusedByReload } from "../settings/reload.ts";
 import type { Settings } from "../settings/schema.ts";
 import { settingsHelp } from "../settings/describe.ts";
@@ -40,18 +41,24 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
   const lacking = [...missing(settings), ...(tls !== undefined && "unusable" in tls ? tls.unusable : [])];
   if (lacking.length > 0) return fail(lacking);
 
-  const log = createLog(settings.log_level, Date.now);
+  const secrets = createKnownSecrets(settings);
+  const log = createLog(settings.log_level, Date.now, secrets.has);
   for (const warning of loaded.warnings) log.warn("settings", { warning });
   catchCrashes(log);
   let service: Service | undefined;
   let inForce = settings;
   let isAsked = false;
   const stop = new AbortController();
+  function takeOn(running: Service): Settings {
+    const given = load();
+    if (given.ok) secrets.add(given.settings);
+    return reload(running, { started: settings, inForce }, given, log);
+  }
   const { promise: again, resolve: stopAtOnce } = Promise.withResolvers<false>();
   onSignal((signal) => {
     if (signal === "SIGHUP") {
       if (service === undefined) isAsked = true;
-      else inForce = reload(service, { started: settings, inForce }, load(), log);
+      else inForce = takeOn(service);
     } else if (stop.signal.aborted) {
       log.info("stopping at once", { signal });
       stopAtOnce(false);
@@ -66,7 +73,7 @@ export async function serve(args: readonly string[], onSignal: OnSignal): Promis
     if (error !== stop.signal.reason) return fail([explain(error, settings)]);
     return stopped(log, 0);
   }
-  if (isAsked) inForce = reload(service, { started: settings, inForce }, load(), log);
+  if (isAsked) inForce = takeOn(service);
   log.info("listening", { url: service.url, version });
   if (trial !== undefined) process.stdout.write(welcome(service.url, settings.host, trial));
   if (!stop.signal.aborted) await once(stop.signal, "abort");
