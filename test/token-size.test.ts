@@ -167,7 +167,7 @@ test("whatever is configured and whoever asks: a token stays below 4 KiB, and op
       scheme: "bearer",
       query: new URLSearchParams(made.query),
       client: { address: "192.0.2.1", key: undefined },
-      requestId: "1",
+      trail: { requestId: "1" },
     });
     expect([seed, round, token.length < most_bytes]).toEqual([seed, round, true]);
     const keycloakID = made.who.user;

@@ -1,9 +1,11 @@
+import { decodeJwt } from "jose";
 import * as v from "valibot";
 import type { Client } from "../limits/address.ts";
 import type { Gate } from "../limits/gate.ts";
 import { KeycloakId, SessionId, type Channels } from "../model/names.ts";
 import { Guess, Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
+import type { Trail } from "../observe/trail.ts";
 import type { WsToken } from "../settings/credentials.ts";
 import type { Role } from "../settings/roles.ts";
 import type { ChannelRule } from "../settings/rules.ts";
@@ -31,7 +33,7 @@ export interface AuthorizeRequest {
   readonly scheme: string | undefined;
   readonly query: URLSearchParams;
   readonly client: Client;
-  readonly requestId: string;
+  readonly trail: Trail;
 }
 
 /** Judges the token first: a refusal that costs nothing takes nothing from the rate of its address, which others share. */
@@ -64,12 +66,13 @@ export function createAuthorize(needs: {
 }): Authorize {
   const { access, tokens, revocations, realms, gate, events } = needs;
 
-  return async function authorize({ secret, scheme, query, client, requestId }) {
-    const by = { address: client.address, requestId };
+  return async function authorize({ secret, scheme, query, client, trail }) {
+    const by = { address: client.address, trail };
     if (secret === undefined) {
       throw new Problem("token_invalid", { detail: scheme === "dpop" ? details.dpop : details.missing });
     }
     const wsToken = access.wsTokens.find(secret);
+    if (wsToken !== "unknown") trail.through = `ws_token ${access.wsTokens.nameOf(secret)}`;
     if (typeof wsToken === "object") {
       gate.authorize(client);
       gate.frontService(wsToken);
@@ -80,7 +83,7 @@ export function createAuthorize(needs: {
     // Anything that is not three dotted parts was meant to be a WS token.
     if (realms !== undefined && secret.split(".").length === 3) {
       gate.signature(client);
-      const accessToken = await verified(realms, secret);
+      const accessToken = await verified(realms, secret, trail);
       gate.authorize(client);
       return forUser(accessToken, by);
     }
@@ -89,15 +92,17 @@ export function createAuthorize(needs: {
   };
 
   function forFrontService(wsToken: WsToken, { user, session }: Bond, by: Asker): Authorization {
+    by.trail.keycloakID = user ?? undefined;
     if (user === null && access.bindsToUser(wsToken))
       throw new Problem("unbound_forbidden", { detail: details.unbound });
     const notAfter_ms = wsToken.expires_at?.getTime();
     const grant = { user, channels: wsToken.channels, rules: [], session, notAfter_ms };
-    return issue(`ws_token ${wsToken.sha256}`, grant, { ...by, through: `ws_token ${wsToken.name}` });
+    return issue(`ws_token ${wsToken.sha256}`, grant, by);
   }
 
   function forUser(token: AccessToken, by: Asker): Authorization {
     const { user, session, realm, issuer } = token;
+    Object.assign(by.trail, { keycloakID: user, through: `realm ${realm}` });
     if (revocations.endsOfRealm(token)) throw new Problem("token_invalid", { detail: details.logged_out });
     const rules = access.rulesOf(issuer);
     const met = rules && [...rules].filter(([, rule]) => meets(token, rule));
@@ -106,14 +111,10 @@ export function createAuthorize(needs: {
     }
     const channels: Channels = met?.map(([channel]) => channel) ?? "*";
     const grant = { user, channels, rules: ruleIds(met ?? []), session, accessIssuedAt_ms: token.issuedAt_ms };
-    return issue(`realm ${issuer}`, grant, { ...by, through: `realm ${realm}` });
+    return issue(`realm ${issuer}`, grant, by);
   }
 
-  function issue(
-    grantor: Grantor,
-    grant: Omit<Grant, "via" | "selection">,
-    by: Asker & { readonly through: string },
-  ): Authorization {
+  function issue(grantor: Grantor, grant: Omit<Grant, "via" | "selection">, { address, trail }: Asker): Authorization {
     const { user, session, channels } = grant;
     const { token, issuedAt_ms, expiresAt_ms } = tokens.issue({
       ...grant,
@@ -121,18 +122,30 @@ export function createAuthorize(needs: {
       selection: channels === "*" ? undefined : () => access.select(grantor, channels),
     });
     const expiresAt = new Date(expiresAt_ms).toISOString();
-    events.authorized({ ...by, user, session, channels, expiresAt });
+    events.authorized({ ...trail, address, user, session, channels, expiresAt });
     return { token, expiresIn: (expiresAt_ms - issuedAt_ms) / 1000, expiresAt, keycloakID: user, channels };
   }
 }
 
-async function verified(realms: Realms, token: string): Promise<AccessToken> {
+async function verified(realms: Realms, token: string, trail: Trail): Promise<AccessToken> {
   try {
     return await realms.verify(token);
   } catch (error) {
-    throw error instanceof TokenRefused ? tokenProblem(error) : error;
+    if (!(error instanceof TokenRefused)) throw error;
+    trail.keycloakID = claimedBy(token);
+    throw tokenProblem(error);
   }
 }
+
+/** Whom a token that was refused says that it is of. */
+function claimedBy(token: string): KeycloakId | undefined {
+  try {
+    return v.parse(Claimed, decodeJwt(token)).sub;
+  } catch {
+    return undefined;
+  }
+}
+const Claimed = v.object({ sub: v.fallback(v.optional(KeycloakId), undefined) });
 
 /** How a refused access token is answered. */
 export function tokenProblem({ why, message }: TokenRefused): Problem {
@@ -155,7 +168,7 @@ function hasRoles({ roles }: AccessToken): boolean {
 /** Where a request for a token came from. */
 interface Asker {
   readonly address: string;
-  readonly requestId: string;
+  readonly trail: Trail;
 }
 
 /** Whom a front service asks a token for. */

@@ -1,5 +1,6 @@
 import { sha256 } from "../model/digest.ts";
 import { Guess, Problem } from "../model/problem.ts";
+import type { Trail } from "../observe/trail.ts";
 import type { ApiKey, WsToken } from "../settings/credentials.ts";
 
 const longestSecret = 1024;
@@ -8,6 +9,8 @@ const longestSecret = 1024;
 export interface Secrets<T> {
   /** `expired`: it was valid once, so its sender is not guessing. */
   find(secret: string): T | "unknown" | "expired";
+  /** Its name, also where it has expired. */
+  nameOf(secret: string): string | undefined;
   replace(entries: readonly T[]): void;
 }
 
@@ -17,10 +20,16 @@ export interface Secrets<T> {
  */
 export function createSecrets<T extends ApiKey | WsToken>(entries: readonly T[], now: () => number): Secrets<T> {
   let byDigest = index(entries);
+
+  function entryOf(secret: string): T | undefined {
+    const isPossible = secret !== "" && secret.length <= longestSecret;
+    return isPossible ? byDigest.get(sha256(secret, "hex")) : undefined;
+  }
+
   return {
+    nameOf: (secret) => entryOf(secret)?.name,
     find(secret) {
-      const isPossible = secret !== "" && secret.length <= longestSecret;
-      const entry = isPossible ? byDigest.get(sha256(secret, "hex")) : undefined;
+      const entry = entryOf(secret);
       if (entry === undefined) return "unknown";
       return entry.expires_at !== undefined && entry.expires_at.getTime() <= now() ? "expired" : entry;
     },
@@ -32,12 +41,14 @@ function index<T extends ApiKey | WsToken>(entries: readonly T[]): ReadonlyMap<s
   return new Map(entries.map((entry) => [entry.sha256, entry]));
 }
 
-/** The API key that a request brings. Throws `api_key_invalid`. */
-export function requireApiKey(apiKeys: Secrets<ApiKey>, secret: unknown): ApiKey {
+/** The API key that a request brings; its name goes into the trail. Throws `api_key_invalid`. */
+export function requireApiKey(apiKeys: Secrets<ApiKey>, secret: unknown, trail: Trail): ApiKey {
   if (secret === undefined) throw new Problem("api_key_invalid");
-  const found = typeof secret === "string" ? apiKeys.find(secret) : "unknown";
-  if (found === "expired") throw new Problem("api_key_invalid");
+  if (typeof secret !== "string") throw new Guess("api_key_invalid");
+  const found = apiKeys.find(secret);
   if (found === "unknown") throw new Guess("api_key_invalid");
+  trail.key = found === "expired" ? apiKeys.nameOf(secret) : found.name;
+  if (found === "expired") throw new Problem("api_key_invalid");
   return found;
 }
 

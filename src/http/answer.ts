@@ -1,6 +1,5 @@
 import type { Clients } from "../limits/address.ts";
 import type { Gate } from "../limits/gate.ts";
-import { namePattern } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
@@ -12,9 +11,10 @@ import { refuseAmbiguous } from "./framing.ts";
 import { requireShort, type HeadLimits } from "./head.ts";
 import type { Owners } from "./owners.ts";
 import { asksToClose, createPersistence, type Persistence } from "./persistence.ts";
-import { problem, secure } from "./respond.ts";
+import { detailOf, problem, secure } from "./respond.ts";
 import { createDropRest } from "./rest.ts";
 import type { Route, Router, RouteTable } from "./router.ts";
+import { trailOf } from "./trail.ts";
 
 /** The way in: `routes` and `fetch` as `Bun.serve` takes them. */
 export interface Answers {
@@ -72,7 +72,7 @@ export function createAnswers(
 
   async function make(place: Place, req: Request, param: string, server: Listener): Promise<Response> {
     const started_ms = performance.now();
-    const id = requestId(req.headers);
+    const trail = trailOf(req.headers);
     const client = () => clients.of(req, server);
     // A hostile Host header makes an address that is none; HTTP/1.0, as balancers' checks speak it, needs no Host.
     const url = URL.parse(req.url, req.headers.has("host") ? undefined : "http://localhost");
@@ -84,13 +84,13 @@ export function createAnswers(
       refuseAmbiguous(req);
       if (url === null) throw new Problem("invalid_request", { detail: "The Host header is not valid." });
       requireShort(settings, url, req.headers);
-      const exchange: Exchange = { req, url, param, server, client, ending, id };
+      const exchange: Exchange = { req, url, param, server, client, ending, trail };
       response = await (isEngine ? engine(exchange) : router.dispatch(place.route, exchange));
     } catch (error) {
       if (error instanceof Problem) {
-        events.refused({ route, code: error.code, reason: error.message, requestId: id, address: client().address });
+        events.refused({ route, code: error.code, reason: detailOf(error), ...trail, address: client().address });
       } else {
-        events.crashed(error, id);
+        events.crashed(error, trail);
       }
       response = problem(error, req.headers);
     }
@@ -105,7 +105,7 @@ export function createAnswers(
     }
     // RFC 6797 7.2: never over plain HTTP.
     if (url?.protocol === "https:") response.headers.set("Strict-Transport-Security", "max-age=31536000");
-    response.headers.set("X-Request-Id", id);
+    response.headers.set("X-Request-Id", trail.requestId);
     // As GET has it (RFC 9110 9.3.2), where Bun leaves it out.
     if (req.method === "HEAD") response.headers.set("Date", new Date().toUTCString());
     // A poll waits on purpose.
@@ -132,10 +132,4 @@ export function createAnswers(
     fetch: (req, server) => answer(nowhere, req, "", server),
     persistence,
   };
-}
-
-/** The caller's own id where it is one that can go into a header and a log line as it is. */
-function requestId(headers: Headers): string {
-  const given = headers.get("x-request-id");
-  return given !== null && namePattern.test(given) ? given : crypto.randomUUID();
 }

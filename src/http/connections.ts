@@ -10,6 +10,7 @@ import type { Revoker } from "../revocations/revoke.ts";
 import type { ApiKey } from "../settings/credentials.ts";
 import { headerKey } from "./credentials.ts";
 import { json } from "./respond.ts";
+import type { Exchange } from "./exchange.ts";
 import type { RouteTable } from "./router.ts";
 
 export interface ConnectionNeeds {
@@ -20,27 +21,27 @@ export interface ConnectionNeeds {
 
 /** Who is connected, within the channels of the asking key; and how an operator ends a user. */
 export function connectionRoutes({ access, registry, revoker }: ConnectionNeeds): RouteTable {
-  const keyOf = ({ headers }: Request): ApiKey => requireApiKey(access.apiKeys, headerKey(headers));
+  const keyOf = ({ req, trail }: Exchange): ApiKey => requireApiKey(access.apiKeys, headerKey(req.headers), trail);
 
   return {
-    "/connections": { guarded: true, GET: ({ req }) => json(200, totals(registry, keyOf(req).channels)) },
+    "/connections": { guarded: true, GET: (exchange) => json(200, totals(registry, keyOf(exchange).channels)) },
     "/connections/:keycloakID": {
       guarded: true,
-      GET({ req, param }) {
-        const { channels } = keyOf(req);
-        return json(200, presence(registry, userOf(param), channels));
+      GET(exchange) {
+        const { channels } = keyOf(exchange);
+        return json(200, presence(registry, userOf(exchange.param), channels));
       },
-      async DELETE({ req, param, id }) {
-        const { name } = requireAdmin(keyOf(req));
-        return json(200, await revoker.disconnect(userOf(param), { key: name, requestId: id }));
+      async DELETE(exchange) {
+        requireAdmin(keyOf(exchange));
+        return json(200, await revoker.disconnect(userOf(exchange.param), exchange.trail));
       },
     },
   };
 }
 
-function requireAdmin(key: ApiKey): ApiKey {
-  if (!key.admin) throw new Problem("admin_required");
-  if (key.channels === "*") return key;
+function requireAdmin({ admin, channels }: ApiKey): void {
+  if (!admin) throw new Problem("admin_required");
+  if (channels === "*") return;
   throw new Problem("channel_forbidden", { detail: "This key is limited to channels, and it would end all of them." });
 }
 

@@ -1,5 +1,6 @@
 import type { Client } from "../limits/address.ts";
 import type { SocketData } from "../connections/gateway.ts";
+import type { Trail } from "../observe/trail.ts";
 import type { Ending } from "./ending.ts";
 
 /** The one `Bun.serve`. */
@@ -14,6 +15,6 @@ export interface Exchange {
   readonly server: Listener;
   readonly client: () => Client;
   readonly ending: Ending;
-  /** Goes back as X-Request-Id, and into the log lines of the request. */
-  readonly id: string;
+  /** Its `requestId` goes back as X-Request-Id. */
+  readonly trail: Trail;
 }

@@ -41,9 +41,10 @@ export function json(status: number, body: unknown, headers: Readonly<Record<str
  * @param request the headers of the request that it answers
  */
 export function problem(error: unknown, request = new Headers()): Response {
-  const { code, extras } = error instanceof Problem ? error : new Problem("internal");
+  const refusal = error instanceof Problem ? error : new Problem("internal");
+  const { code, extras } = refusal;
   const { status, title } = problems[code];
-  const detail = extras.detail ?? summary(extras.errors) ?? title;
+  const detail = detailOf(refusal);
   const challenge = challengeOf(code, detail, request);
   const body = {
     type: `urn:amper-channels:problem:${code}`,
@@ -62,7 +63,11 @@ export function problem(error: unknown, request = new Headers()): Response {
   });
 }
 
-/** The field errors in one line, for those who read nothing but `detail`. */
-function summary(errors: readonly FieldError[] | undefined): string | undefined {
-  return errors?.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`)).join("; ");
+/** What is wrong, in one line, for those who read nothing but `detail`, and for the log. */
+export function detailOf({ message, extras: { detail, errors } }: Problem): string {
+  return detail ?? errors?.map(sentenceOf).join("; ") ?? message;
+}
+
+function sentenceOf({ path, message }: FieldError): string {
+  return path === "" ? message : `${path}: ${message}`;
 }

@@ -35,9 +35,9 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
     "/authorize": {
       pages: "listed",
       guarded: true,
-      async GET({ req: { headers }, url, client, id }) {
+      async GET({ req: { headers }, url, client, trail }) {
         const credential = { secret: bearer(headers), scheme: schemeOf(headers) };
-        const origin = { client: client(), requestId: id };
+        const origin = { client: client(), trail };
         return json(200, await authorize({ ...credential, ...origin, query: url.searchParams }));
       },
     },
@@ -50,18 +50,18 @@ export function createRoutes(settings: RouteSettings, needs: RouteNeeds): RouteT
     "/backchannel-logout": {
       guarded: true,
       async POST(exchange) {
-        const { client, id } = exchange;
+        const { client, trail } = exchange;
         gate.logout(client());
-        await logout.take(await readForm(exchange, max_body_bytes), { client: client(), requestId: id });
+        await logout.take(await readForm(exchange, max_body_bytes), { client: client(), trail });
         return respond(200, null, "");
       },
     },
   };
 
   async function postNotify(exchange: Exchange): Promise<Response> {
-    const { req, id } = exchange;
+    const { req, trail } = exchange;
     const { receipt, replayed } = await notify({
-      id,
+      trail,
       apiKey: headerKey(req.headers),
       idempotencyKey: req.headers.get("idempotency-key"),
       readJson: () => readJson(exchange, max_body_bytes),

@@ -6,13 +6,14 @@ import type { Target } from "../model/entry.ts";
 import { allows } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
+import type { Trail } from "../observe/trail.ts";
 import type { ApiKey } from "../settings/credentials.ts";
 import { createBodyParser, splitKey, type Body, type BodyLimits } from "./body.ts";
 import { fingerprint, idempotencyKey } from "./idempotency.ts";
 import { receiptOf, type Receipt } from "./receipt.ts";
 
 export interface NotifyRequest {
-  readonly id: string;
+  readonly trail: Trail;
   /** The key, where a header brings it. */
   readonly apiKey: string | undefined;
   readonly idempotencyKey: string | null;
@@ -35,18 +36,20 @@ export function createNotify(
     readonly access: Pick<Access, "apiKeys" | "knows">;
     readonly gate: Pick<Gate, "notify">;
     readonly journal: Pick<Journal, "append">;
-    readonly events: Pick<Events["journal"], "notified">;
+    readonly events: Pick<Events["journal"], "notified" | "repeated">;
   },
 ): Notify {
   const { access, gate, journal, events } = needs;
   const { parseJson, parseBody } = createBodyParser(limits);
 
   return async function notify(request) {
+    const { trail } = request;
     // A wrong key in a header is refused before a byte of the body is read.
-    const headerKey = request.apiKey === undefined ? undefined : admit(request.apiKey);
+    const headerKey = request.apiKey === undefined ? undefined : admit(request.apiKey, trail);
     const { apiKey: bodyKey, rest } = splitKey(parseJson(await request.readJson()));
-    const apiKey = headerKey ?? admit(bodyKey);
+    const apiKey = headerKey ?? admit(bodyKey, trail);
     const body = parseBody(rest);
+    Object.assign(trail, { keycloak: body.keycloak, channel: body.channel });
     const target = narrow(body, apiKey);
     const key = idempotencyKey(request.idempotencyKey);
     const memo = key === undefined ? undefined : { scope: apiKey.name, key, fingerprint: fingerprint(body) };
@@ -55,14 +58,13 @@ export function createNotify(
     const [place] = placed;
     if (place === undefined) throw new Error("a draft has a place");
     const receipt = receiptOf(place, body.ttl);
-    if (kind === "repeated") return { receipt, replayed: true };
-    const { id, connections, held } = receipt;
-    events.notified({ id, target, connections, held, key: apiKey.name, requestId: request.id });
-    return { receipt, replayed: false };
+    if (kind === "repeated") events.repeated(receipt.id, trail);
+    else events.notified(receipt, target, trail);
+    return { receipt, replayed: kind === "repeated" };
   };
 
-  function admit(secret: unknown): ApiKey {
-    const apiKey = requireApiKey(access.apiKeys, secret);
+  function admit(secret: unknown, trail: Trail): ApiKey {
+    const apiKey = requireApiKey(access.apiKeys, secret, trail);
     gate.notify(apiKey);
     return apiKey;
   }

@@ -3,6 +3,7 @@ import type { LogoutToken } from "../model/grant.ts";
 import type { Channels, KeycloakId, SessionId } from "../model/names.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Trail } from "./trail.ts";
 
 /** How a fetch of a realm's keys went. */
 export type JwksEvent =
@@ -17,18 +18,16 @@ export type JwksEvent =
 
 /** Whom a logout came from. */
 interface LogoutSender {
-  readonly requestId: string;
+  readonly trail: Trail;
   readonly client: { readonly address: string };
 }
 
-interface Authorized {
-  readonly through: string;
+interface Authorized extends Trail {
   readonly user: KeycloakId | null;
   readonly session: SessionId | null;
   readonly channels: Channels;
   readonly expiresAt: string;
   readonly address: string;
-  readonly requestId: string;
 }
 
 /** Who is let in, who is thrown out, and the keys that tell. */
@@ -53,25 +52,27 @@ export function accessEvents(log: Log, metrics: Metrics) {
   return {
     /** Somebody was given a websocket token. `through`: `ws_token NAME` or `realm NAME`. */
     authorized({ user, channels, ...grant }: Authorized): void {
-      authorized.inc({ through: grant.through });
-      log.info("authorized", { keycloakID: user, channels: channels === "*" ? "*" : channels.join(" "), ...grant });
+      const { through = "" } = grant;
+      authorized.inc({ through });
+      const whom = { keycloakID: user, channels: channels === "*" ? "*" : channels.join(" ") };
+      log.info("authorized", { ...grant, ...whom }, user ?? through);
     },
-    revokedByOperator(user: KeycloakId, connections: number, by: { key: string; requestId: string }): void {
+    revokedByOperator(user: KeycloakId, connections: number, trail: Trail): void {
       revoked.inc({ cause: "operator" });
-      log.info("user revoked", { keycloakID: user, connections, ...by });
+      log.info("user revoked", { ...trail, keycloakID: user, connections }, user);
     },
-    loggedOut({ issuer, user, session }: LogoutToken, connections: number, requestId: string): void {
+    loggedOut({ issuer, user, session }: LogoutToken, connections: number, trail: Trail): void {
       revoked.inc({ cause: session === null ? "user_logout" : "session_logout" });
-      log.info("logged out", { issuer, keycloakID: user, session, connections, requestId });
+      log.info("logged out", { ...trail, issuer, keycloakID: user, session, connections }, user ?? issuer);
     },
     /** A logout that had to wait for the realm's keys, and was none. */
-    logoutRefused(detail: string, { requestId, client }: LogoutSender): void {
-      log.warn("logout refused", { detail, requestId, address: client.address });
+    logoutRefused(detail: string, { trail, client }: LogoutSender): void {
+      log.warn("logout refused", { detail, ...trail, address: client.address });
     },
     /** A logout that could not be verified, and is given up: what it would have ended lives on. */
-    logoutLost(reason: "no_room" | "too_late" | "stopped", { requestId, client }: LogoutSender): void {
+    logoutLost(reason: "no_room" | "too_late" | "stopped", { trail, client }: LogoutSender): void {
       lostLogouts.inc({ reason });
-      log.error("logout lost: the realm's keys could not be had", { reason, requestId, address: client.address });
+      log.error("logout lost: the realm's keys could not be had", { reason, ...trail, address: client.address });
     },
     /** How many revocations wait for the journal, whenever it refuses one; 0 when it has taken the last. */
     revocationsUnsaved(unsaved: number): void {

@@ -1,7 +1,17 @@
 import type { Cursor } from "../model/cursor.ts";
 import type { Target } from "../model/entry.ts";
+import type { KeycloakId } from "../model/names.ts";
 import type { Log } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Trail } from "./trail.ts";
+
+/** What a receipt says. */
+interface Accepted {
+  readonly id: Cursor;
+  readonly connections: number;
+  readonly offline: readonly KeycloakId[];
+  readonly held: boolean;
+}
 
 /** Notifications, and the journal that keeps them. */
 export function journalEvents(log: Log, metrics: Metrics) {
@@ -21,19 +31,17 @@ export function journalEvents(log: Log, metrics: Metrics) {
   );
 
   return {
-    notified(accepted: {
-      id: Cursor;
-      target: Target;
-      connections: number;
-      held: boolean;
-      key: string;
-      requestId: string;
-    }): void {
-      const { target, ...fields } = accepted;
+    notified({ id, connections, offline, held }: Accepted, target: Target, trail: Trail): void {
       const kind = kindOf(target);
-      notifications.inc({ kind, key: accepted.key });
-      deliveries.inc(accepted.connections);
-      log.info("notified", { ...fields, kind });
+      const { key = "" } = trail;
+      notifications.inc({ kind, key });
+      deliveries.inc(connections);
+      // What reaches nobody, operators are asked about: what reaches somebody does not use up its lines.
+      log.info("notified", { ...trail, id, kind, connections, offline, held }, `${key} ${connections > 0}`);
+    },
+    /** The same Idempotency-Key again: `id` was sent before, and nothing now. */
+    repeated(id: Cursor, trail: Trail): void {
+      log.info("notification repeated", { ...trail, id }, trail.key);
     },
     released: (reason: "confirmed" | "expired", count: number): void => released.inc({ reason }, count),
     waiting: (owner: string): void => log.info("waiting for the journal", { owner }),

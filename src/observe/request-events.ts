@@ -2,6 +2,7 @@ import type { Counter, Histogram } from "prom-client";
 import type { ProblemCode } from "../model/problem.ts";
 import type { Log } from "./log.ts";
 import type { Metrics, SharedCounters } from "./metrics.ts";
+import type { Trail } from "./trail.ts";
 
 /** HTTP requests, and the limits that they meet. */
 export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }: SharedCounters) {
@@ -34,14 +35,14 @@ export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }:
       answers.latency ??= latency.labels({ route, status: String(status) });
       answers.latency.observe(seconds);
     },
-    refused(problem: { route: string; code: ProblemCode; reason: string; requestId: string; address: string }): void {
+    refused(problem: Trail & { route: string; code: ProblemCode; reason: string; address: string }): void {
       refusals.inc({ code: problem.code });
       // A line of its own: Keycloak sends a logout once, and one that is refused may be a session that lives on.
-      if (problem.route === "/backchannel-logout") log.warn("logout refused", problem);
-      else log.info("request refused", problem);
+      if (problem.route === "/backchannel-logout") log.warn("logout refused", { ...problem });
+      else log.info("request refused", { ...problem }, problem.code);
     },
     /** Something that was not foreseen: a bug. */
-    crashed: (error: unknown, requestId?: string): void => log.crash(error, { requestId }),
+    crashed: (error: unknown, trail?: Trail): void => log.crash(error, { ...trail }),
     /** A limit was met, by the name of its setting. */
     limited: (limit: string): void => limited.inc({ limit }),
     /** An unauthenticated connection has made way for a newer one. */

@@ -8,6 +8,7 @@ import type { Revoked } from "../model/entry.ts";
 import type { LogoutToken } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
+import type { Trail } from "../observe/trail.ts";
 import type { Settings } from "../settings/schema.ts";
 import { cutAt, type Revoker } from "./revoke.ts";
 import { createWaiting, type Waiter } from "./waiting.ts";
@@ -15,7 +16,7 @@ import { createWaiting, type Waiter } from "./waiting.ts";
 /** Whom a logout comes from. */
 export interface Sender {
   readonly client: Client;
-  readonly requestId: string;
+  readonly trail: Trail;
 }
 
 /** As it came. */
@@ -83,7 +84,7 @@ export function createLogout(
     const logout = await judges.verifyLogout(token, at);
     if (isRepeated(logout)) return;
     const { connections } = await revoker.revoke(revokedBy(logout, at));
-    events.loggedOut(logout, connections, sender.requestId);
+    events.loggedOut(logout, connections, sender.trail);
   }
 
   /** Keycloak sends a logout once, whatever the answer: one that cannot be verified now is kept until it can. */

@@ -6,6 +6,7 @@ import type { Cut, Revocation, Revoked } from "../model/entry.ts";
 import type { KeycloakId } from "../model/names.ts";
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
+import type { Trail } from "../observe/trail.ts";
 
 export interface Revoker {
   /** It is in force before this returns, and in the journal as soon as the journal can take it. */
@@ -16,7 +17,7 @@ export interface Revoker {
     readonly saved: boolean;
   }>;
   /** `DELETE /connections/{keycloakID}`. Throws `unavailable` if the journal cannot keep it: then it is in force all the same. */
-  disconnect(user: KeycloakId, by: { key: string; requestId: string }): Promise<Disconnected>;
+  disconnect(user: KeycloakId, trail: Trail): Promise<Disconnected>;
   /** How many are not in the journal yet. */
   readonly unsaved: number;
   /** A last attempt, at the end of the service. Resolves with whether the journal has taken all; the log names those it has not. */
@@ -52,9 +53,9 @@ export function createRevoker(needs: {
     return { connections: here + elsewhere, saved: !unsaved.has(revocation) };
   }
 
-  async function disconnect(user: KeycloakId, by: { key: string; requestId: string }): Promise<Disconnected> {
+  async function disconnect(user: KeycloakId, trail: Trail): Promise<Disconnected> {
     const { connections, saved } = await revoke({ user, ...cutAt(clock.moment(), clock.realms) });
-    events.revokedByOperator(user, connections, by);
+    events.revokedByOperator(user, connections, trail);
     if (saved) return { keycloakID: user, disconnected: connections };
     // Unlike Keycloak, an operator can ask again.
     const detail = `The user's ${connections} connections have ended, but the journal cannot keep it now: a restart would forget it.`;
