@@ -28,6 +28,8 @@ export interface Access {
   rulesOf(issuer: string): ReadonlyMap<Channel, ChannelRule> | undefined;
   /** The opaque id that websocket tokens carry which are granted through it. */
   idOf(grantor: Grantor): string;
+  /** The grantor's name, as `ws_token NAME` or `realm NAME`; undefined: it is configured no more. */
+  nameOf(via: string | null): string | undefined;
   /** These channels, all of which may be granted through it, in few bytes. */
   select(grantor: Grantor, channels: Channels): Selection;
   /** What the channel asked when the token was granted (null: nothing), or why the token does not allow it. */
@@ -93,6 +95,7 @@ export function createAccess(
     // A realm that a reload has taken out has no channel until the restart that ends it, instead of any.
     rulesOf: (issuer) => (current.byIssuer.has(issuer) ? current.byIssuer.get(issuer) : new Map()),
     idOf: (grantor) => current.grantors.idOf(grantor),
+    nameOf: (via) => current.grantors.nameOf(via),
     select: (grantor, channels) => current.grantors.select(grantor, channels),
     ruleFor: (claims, channel) => (knows(channel) ? current.grantors.ruleFor(claims, channel) : "channel_forbidden"),
     objectionTo: (admitted) => (isEnded(admitted) ? "revoked" : current.grantors.objection(admitted)),

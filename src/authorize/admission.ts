@@ -12,8 +12,27 @@ export interface Admission {
    * known in a few minutes.
    */
   admit(auth: unknown): Admitted | RefusalCode | "forged" | "in_doubt";
-  /** Whom it names, for log lines. Nothing of it is verified; secrets are left out: a page may have mixed up id and token. */
-  named(auth: unknown): { readonly keycloakID: KeycloakId | undefined; readonly channel: Channel | undefined };
+  /** What it says, for log lines. */
+  named(auth: unknown): Named;
+}
+
+export interface Named {
+  /** Whom it names. Not verified; secrets are left out: a page may have mixed up id and token. */
+  readonly keycloakID: KeycloakId | undefined;
+  readonly channel: Channel | undefined;
+  /** Of its token, where we signed it. */
+  readonly token?: TokenNames | undefined;
+}
+
+/** What a websocket token was issued for. */
+interface TokenNames {
+  /** Undefined: whomever the page names. */
+  readonly issuedTo: KeycloakId | undefined;
+  /** Undefined: it selects them from settings. */
+  readonly allows: readonly string[] | undefined;
+  readonly expiresAt: string;
+  /** `ws_token NAME` or `realm NAME`; undefined: it is configured no more. */
+  readonly through: string | undefined;
 }
 
 const Auth = v.fallback(
@@ -59,6 +78,19 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
     return access.objectionTo(admitted) ?? (claims.isInDoubt ? "in_doubt" : admitted);
   }
 
+  function tokenNames(auth: unknown): TokenNames | undefined {
+    const { token } = v.parse(Auth, auth);
+    const claims = typeof token === "string" ? tokens.read(token) : undefined;
+    if (claims === undefined) return undefined;
+    const { user, channels, selection, via, expiresAt_ms } = claims;
+    return {
+      issuedTo: user ?? undefined,
+      allows: selection === undefined ? [channels].flat() : undefined,
+      expiresAt: new Date(expiresAt_ms).toISOString(),
+      through: access.nameOf(via),
+    };
+  }
+
   const isSecret = (text: string): boolean =>
     // As a whole, or behind the word Bearer.
     text
@@ -70,7 +102,7 @@ export function createAdmission({ access, tokens }: { access: Access; tokens: To
     admit,
     named(auth) {
       const { keycloakID, channel } = v.parse(Names, v.parse(Auth, auth));
-      return { keycloakID: open(keycloakID), channel: open(channel) };
+      return { keycloakID: open(keycloakID), channel: open(channel), token: tokenNames(auth) };
     },
   };
 }

@@ -15,6 +15,8 @@ export type Grantor = `ws_token ${string}` | `realm ${string}`;
 
 /** On what terms something may be granted through it now. */
 interface Terms {
+  /** `ws_token NAME` or `realm NAME`. */
+  readonly name: string;
   readonly channels: Channels;
   /** Of the channels that ask something of a user, what they ask. */
   readonly rules: ReadonlyMap<Channel, string>;
@@ -28,6 +30,8 @@ interface Terms {
 export interface Grantors {
   /** Its opaque id, which the websocket tokens carry that are granted through it. */
   idOf(grantor: Grantor): string;
+  /** As people know it; undefined: it is configured no more. */
+  nameOf(via: string | null): string | undefined;
   /** Why something that was granted would not be granted any more; undefined: it would. */
   objection(granted: Pick<Admitted, "via" | "channel" | "rule" | "isBound">): RefusalCode | undefined;
   /** These channels in few bytes. All of them may be granted through it. */
@@ -102,6 +106,7 @@ export function createGrantors(
 
   return {
     issuerOf: (via) => (via === null ? undefined : issuers.get(via)),
+    nameOf: (via) => byId.get(via ?? "")?.name,
     idOf: (grantor) => idWith(secrets[0], grantor),
     objection,
     select,
@@ -114,6 +119,7 @@ function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {
   const wsTokens = settings.ws_tokens.map((wsToken): [Grantor, Terms] => [
     `ws_token ${wsToken.sha256}`,
     {
+      name: `ws_token ${wsToken.name}`,
       channels: wsToken.channels,
       rules: new Map(),
       boundOnly: settings.require_bound_tokens || wsToken.require_bound_tokens,
@@ -121,11 +127,14 @@ function grantorsIn(settings: GrantorSettings): [Grantor, Terms][] {
       table: wsToken.channels === "*" ? undefined : tableOf(wsToken.channels, new Map()),
     },
   ]);
-  const realms = realmsOf(settings).map(({ issuer, channels }): [Grantor, Terms] => {
+  const realms = realmsOf(settings).map(({ name, issuer, channels }): [Grantor, Terms] => {
     const rules = new Map(ruleIds(channels ?? []));
     const names = channels === undefined ? undefined : Array.from(channels.keys());
     const table = names && tableOf(names, rules);
-    return [`realm ${issuer}`, { channels: names ?? "*", rules, boundOnly: true, notAfter_ms: Infinity, table }];
+    return [
+      `realm ${issuer}`,
+      { name: `realm ${name}`, channels: names ?? "*", rules, boundOnly: true, notAfter_ms: Infinity, table },
+    ];
   });
   return [...wsTokens, ...realms];
 }

@@ -44,6 +44,8 @@ export interface Tokens {
   issue(grant: Grant): { token: string; issuedAt_ms: number; expiresAt_ms: number };
   /** `forged`: we did not sign it. `token_invalid`: we did, but it is no websocket token. */
   verify(token: string): Claims | "forged" | "token_invalid" | "token_expired";
+  /** What a token says that we signed, also where it has expired; undefined: we did not, or it is no websocket token. */
+  read(token: string): Claims | undefined;
 }
 
 const issuer = "amper-channels";
@@ -129,7 +131,7 @@ export function createTokens(options: {
     return { token, issuedAt_ms, expiresAt_ms };
   }
 
-  function verify(token: string): ReturnType<Tokens["verify"]> {
+  function judge(token: string): "forged" | "token_invalid" | { readonly claims: Claims; readonly isOver: boolean } {
     const dot = token.lastIndexOf(".");
     const signed = token.slice(0, dot);
     if (!signed.startsWith(`${header}.`)) return "forged";
@@ -158,10 +160,21 @@ export function createTokens(options: {
       isInDoubt: expiresAt_ms <= now_ms,
     };
     const isOver = expiresAt_ms <= Math.min(now_ms, believed_ms) || claims.expiresAt_uptime_ms <= uptime_ms;
-    return isOver ? "token_expired" : claims;
+    return { claims, isOver };
   }
 
-  return { issue, verify };
+  return {
+    issue,
+    verify(token) {
+      const judged = judge(token);
+      if (typeof judged === "string") return judged;
+      return judged.isOver ? "token_expired" : judged.claims;
+    },
+    read(token) {
+      const judged = judge(token);
+      return typeof judged === "string" ? undefined : judged.claims;
+    },
+  };
 }
 
 function granted({ channels, rules }: v.InferOutput<typeof Payload>): Pick<Claims, "channels" | "rules" | "selection"> {

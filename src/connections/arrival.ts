@@ -15,7 +15,7 @@ import type { Members } from "./members.ts";
 import { openingOf } from "./opening.ts";
 import { pidOf, type Recovery } from "./recovery.ts";
 import type { Registry } from "./registry.ts";
-import { endLater, forgetHandshake, type Session, type Sessions } from "./sessions.ts";
+import { endLater, forgetHandshake, endFor, whoOn, type Session, type Sessions } from "./sessions.ts";
 import type { WebSockets } from "./websockets.ts";
 
 export type ArrivalSettings = Pick<Settings, "connect_timeout_ms" | "max_connections_per_user">;
@@ -58,22 +58,21 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
   function authorize(socket: Socket, next: (error?: Error) => void): void {
     const session = sessions.get(socket.conn);
     if (session?.phase.name !== "open") {
+      if (session !== undefined) endFor(session, "second CONNECT");
       socket.conn.close();
       // Called even so: Socket.IO forgets a socket only after its last middleware has answered.
       return next(new Error("one CONNECT per connection"));
     }
+    session.id = socket.id;
     const { auth } = socket.handshake;
     const admitted = judge(auth);
     if (typeof admitted === "object" && !backlog.isFull) {
       session.phase = { name: "admitted", admitted };
       return next();
     }
-    session.phase = { name: "settled" };
-    const newcomer = {
-      ...needs.admission.named(auth),
-      address: session.client.address,
-      transport: session.engine.transport.name,
-    };
+    session.phase = { name: "refused" };
+    const { keycloakID: user, channel, token } = needs.admission.named(auth);
+    const newcomer = { ...whoOn(session), user, channel };
     // What it missed would come on top of what cannot be dropped.
     if (typeof admitted === "object") {
       events.crowded(newcomer);
@@ -85,7 +84,7 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     }
     if (admitted === "forged") needs.gate.failed(session.client);
     const code = admitted === "forged" ? "token_invalid" : admitted;
-    events.refused(code, newcomer);
+    events.refused(code, newcomer, token);
     // Socket.IO's own timeout waits until the refusal was fetched.
     endLater(session.engine, connect_timeout_ms);
     next(Object.assign(new Error(refusals[code]), { data: { code } }));
@@ -127,12 +126,25 @@ export function createArrival(settings: ArrivalSettings, webSockets: WebSockets,
     const session = sessions.get(socket.conn);
     if (session?.phase.name !== "placed") return void socket.disconnect(true);
     const { admitted, resumption, leftBehind: old } = session.phase;
-    session.phase = { name: "settled" };
     const { engine } = session;
-    const ws = webSockets.take(engine);
-    const connection: Connection = { ...admitted, pid: resumption.pid, socket, engine, ws, backlog_bytes: 0 };
+    const connection: Connection = {
+      ...admitted,
+      id: socket.id,
+      address: session.client.address,
+      connected_ms: performance.now(),
+      pid: resumption.pid,
+      socket,
+      engine,
+      ws: webSockets.take(engine),
+      backlog_bytes: 0,
+      delivered: 0,
+      publishedBefore: 0,
+      ending: undefined,
+    };
+    session.phase = { name: "live", connection };
     forgetHandshake(connection);
     if (old !== undefined) {
+      old.ending ??= "replaced";
       members.leave(old);
       old.engine.close();
     }

@@ -40,6 +40,7 @@ export function createFanout({
 
   function admit(connection: Connection, { recovered, older, head }: Opening): void {
     if (recovered !== undefined) write(connection, resumedFrameOf(recovered));
+    connection.delivered += older.length;
     for (const entry of older) {
       write(connection, frameOf(entry));
       watchHeld(connection, entry);
@@ -55,12 +56,16 @@ export function createFanout({
     const frame = frameOf(entry);
     if (target.users === undefined) {
       const outcome = count(target);
-      for (const channel of target.channels) toChannel(channel, frame);
+      for (const channel of target.channels) {
+        members.publishing(channel);
+        toChannel(channel, frame);
+      }
       backlog.settle();
       return outcome;
     }
     const [matched, outcome] = match(target, target.users);
     for (const connection of matched) {
+      connection.delivered++;
       write(connection, frame);
       backlog.look(connection);
       watchHeld(connection, entry);

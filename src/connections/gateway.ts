@@ -11,12 +11,13 @@ import { tellForeignNamespace } from "./namespaces.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
+import { endFor, whoOn } from "./sessions.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 import { createWebSockets } from "./websockets.ts";
 
 export type SocketData = BunWebSocket["data"];
 
-export interface Gateway extends Pick<Polls, "polled" | "isPolling" | "posted"> {
+export interface Gateway extends Pick<Polls, "polled" | "posted"> {
   /** Takes every request that is Engine.IO's. */
   handle(req: Request, server: Bun.Server<SocketData>): Promise<Response>;
   readonly websocket: {
@@ -26,6 +27,10 @@ export interface Gateway extends Pick<Polls, "polled" | "isPolling" | "posted"> 
     close(ws: BunWebSocket, code: number, reason: string): void;
     readonly maxPayloadLength: number;
   };
+  /** The session of this id, as long as it polls. */
+  polling: Polls["get"];
+  /** A websocket's client sent more than it may, and is about to be closed. */
+  exceeded(ws: BunWebSocket, limit: "max_client_messages" | "max_client_bytes"): void;
   /** Ends every engine connection, those without a Socket.IO connection too. */
   closeAll(): void;
 }
@@ -84,9 +89,16 @@ export function createGateway(
   io.use(arrival.authorize);
   io.on("connection", arrival.connect);
 
+  function exceeded(ws: BunWebSocket, limit: "max_client_messages" | "max_client_bytes"): void {
+    const session = sessions.on(ws.data.transport);
+    events.sentTooMuch(limit, session && whoOn(session), ws.remoteAddress);
+    if (session !== undefined) endFor(session, limit);
+  }
+
   return {
+    exceeded,
     polled: polls.polled,
-    isPolling: polls.isPolling,
+    polling: polls.get,
     posted: polls.posted,
     handle: (req, server) => engine.handleRequest(req, server),
     websocket: limitProbes({
@@ -99,7 +111,7 @@ export function createGateway(
       },
       drain: backlog.drained,
       close(ws, code, reason) {
-        if (reason === tooBig) events.sentTooMuch("max_client_bytes", { peer: ws.remoteAddress });
+        if (reason === tooBig) exceeded(ws, "max_client_bytes");
         backlog.closed(ws, code);
         webSockets.closed(ws);
         engine.onWebSocketClose(ws, code, reason);

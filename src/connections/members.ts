@@ -7,6 +7,8 @@ import { createRegistry, type Registry } from "./registry.ts";
 /** Who is in: connections that get what is for them, by which transport, and how one is ended. */
 export interface Members {
   join(connection: Connection): void;
+  /** A notification is about to be written to everyone on a channel, where they are not touched one by one. */
+  publishing(channel: Channel): void;
   /** Harmless for a connection that has left. */
   leave(connection: Connection): void;
   /** It gets nothing any more, and stays open until it is closed. False: it has left already. */
@@ -33,21 +35,35 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
   const byPid = new Map<string, Connection>();
   const polling = new Map<Channel, Set<Connection>>();
   const suspended = createRegistry<Connection>();
+  /** Notifications to everyone, of channels that somebody is on. */
+  const published = new Map<Channel, number>();
   let pollingCount = 0;
 
   function join(connection: Connection): void {
     registry.add(connection);
     byPid.set(connection.pid, connection);
+    connection.publishedBefore = published.get(connection.channel) ?? 0;
     if (connection.ws === null) startPolling(connection);
     else connection.ws.subscribe(topicOf(connection.channel));
   }
 
   function leave(connection: Connection): void {
+    if (registry.has(connection)) countPublished(connection);
     registry.remove(connection);
     suspended.remove(connection);
     if (byPid.get(connection.pid) === connection) byPid.delete(connection.pid);
     stopPolling(connection);
     connection.ws?.unsubscribe(topicOf(connection.channel));
+  }
+
+  function countPublished(connection: Connection): void {
+    const { channel } = connection;
+    connection.delivered += (published.get(channel) ?? 0) - connection.publishedBefore;
+    if (registry.onChannel(channel).size === 1) published.delete(channel);
+  }
+
+  function publishing(channel: Channel): void {
+    if (registry.onChannel(channel).size > 0) published.set(channel, (published.get(channel) ?? 0) + 1);
   }
 
   function suspend(connection: Connection): boolean {
@@ -85,6 +101,7 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
 
   function close(connection: Connection, code: ClosingCode): void {
     const { reconnect } = closings[code];
+    connection.ending ??= code;
     events.closing(connection, code);
     connection.socket.emit("closing", { code, reconnect });
     // Not left to the events of the close: a polling client may take its time to fetch what is still buffered.
@@ -95,6 +112,7 @@ export function createMembers(registry: Registry<Connection>, events: Pick<Event
 
   return {
     join,
+    publishing,
     leave,
     suspend,
     suspended,

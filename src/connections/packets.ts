@@ -1,7 +1,7 @@
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { BunWebSocket } from "./connection.ts";
-import type { Session } from "./sessions.ts";
+import { endFor, whoOn, type Session } from "./sessions.ts";
 
 /** What a client may send between two heartbeats, in messages and bytes. */
 export type ClientLimits = Pick<Settings, "max_client_messages" | "max_client_bytes">;
@@ -38,7 +38,8 @@ export function limitPackets(
     bytes += data === undefined ? 1 : typeof data === "string" ? 1 + Buffer.byteLength(data) : data.byteLength;
     if (messages <= max_client_messages && bytes <= max_client_bytes) return;
     const limit = messages > max_client_messages ? "max_client_messages" : "max_client_bytes";
-    events.sentTooMuch(limit, { address: session.client.address });
+    events.sentTooMuch(limit, whoOn(session));
+    endFor(session, limit);
     engine.close();
   });
 }

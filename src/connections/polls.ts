@@ -1,6 +1,6 @@
 import { Problem } from "../model/problem.ts";
 import type { Events } from "../observe/events.ts";
-import { cut, type Session } from "./sessions.ts";
+import { cut, endFor, whoOn, type Session } from "./sessions.ts";
 
 /** The polls of engine connections, and the proof that the answer to one was lost. */
 export interface Polls {
@@ -12,7 +12,8 @@ export interface Polls {
    * answer, and what was in that answer is lost. The client comes back, and recovery gives it everything.
    */
   polled(id: string, mark: string): void;
-  isPolling(id: string): boolean;
+  /** The session of this id, as long as it polls. */
+  get(id: string): Session | undefined;
   /**
    * Data has come for a session: resolves as `take` does, which reads it. Throws `invalid_request`, and ends the session, if its
    * last data are still on their way, as Engine.IO does. Ends it, too, if these do not come whole, or are too large.
@@ -46,13 +47,13 @@ export function createPolls(events: Pick<Events["connections"], "answerLost" | "
     }
     events.answerLost();
     // To close it would first hand out what waits, which would then follow a gap.
-    cut(poll.session.engine);
+    end(poll.session, "poll answer lost");
   }
 
   async function posted<T>(id: string, take: () => Promise<T>): Promise<T> {
     const poll = polling.get(id);
     if (poll?.isPosting !== false) {
-      if (poll !== undefined) cut(poll.session.engine);
+      if (poll !== undefined) end(poll.session, "two posts at once");
       throw new Problem("invalid_request", { detail: "The session has ended: a client sends one POST at a time." });
     }
     poll.isPosting = true;
@@ -60,15 +61,19 @@ export function createPolls(events: Pick<Events["connections"], "answerLost" | "
       return await take();
     } catch (error) {
       const code = error instanceof Problem ? error.code : undefined;
-      const { address } = poll.session.client;
-      if (code === "too_large") events.sentTooMuch("max_client_bytes", { address });
+      if (code === "too_large") events.sentTooMuch("max_client_bytes", whoOn(poll.session));
       // At the stop, its client is still to be told to come back.
-      if (code !== "draining") cut(poll.session.engine);
+      if (code !== "draining") end(poll.session, code === "too_large" ? "max_client_bytes" : "post cut off");
       throw error;
     } finally {
       poll.isPosting = false;
     }
   }
 
-  return { open, polled, posted, isPolling: (id) => polling.has(id) };
+  return { open, polled, posted, get: (id) => polling.get(id)?.session };
+}
+
+function end(session: Session, why: string): void {
+  endFor(session, why);
+  cut(session.engine);
 }

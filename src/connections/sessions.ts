@@ -3,6 +3,7 @@ import { createCounts } from "../limits/counts.ts";
 import { firstToGo } from "../limits/share.ts";
 import type { Admitted } from "../model/grant.ts";
 import { Problem } from "../model/problem.ts";
+import type { Who } from "../observe/connection-events.ts";
 import type { Events } from "../observe/events.ts";
 import type { Settings } from "../settings/schema.ts";
 import type { Connection, EngineSocket } from "./connection.ts";
@@ -14,8 +15,9 @@ import type { Resumption } from "./recovery.ts";
  */
 export type Phase =
   | { readonly name: "open" }
-  /** Its CONNECT came, and was refused, or is live by now: any other CONNECT ends it. */
-  | { readonly name: "settled" }
+  /** Its CONNECT came, and was refused. As when it is live, any other CONNECT ends it. */
+  | { readonly name: "refused" }
+  | { readonly name: "live"; readonly connection: Connection }
   /** Its token is valid. Socket.IO is about to write its CONNECT. */
   | { readonly name: "admitted"; readonly admitted: Admitted }
   /** Its place is known, and written into the CONNECT. `leftBehind`: the connection that its client was cut off from. */
@@ -30,7 +32,20 @@ export type Phase =
 export interface Session {
   readonly engine: EngineSocket;
   readonly client: Client;
+  readonly opened_ms: number;
+  /** For log lines; from its CONNECT on, that of its Socket.IO socket. */
+  id: string;
   phase: Phase;
+}
+
+/** Who is on an engine connection, as far as that is known, for log lines. */
+export function whoOn({ engine, client, id, phase }: Session): Who {
+  return phase.name === "live" ? phase.connection : { engine, id, address: client.address };
+}
+
+/** Why the service is about to end an engine connection. */
+export function endFor({ phase }: Session, why: string): void {
+  if (phase.name === "live") phase.connection.ending ??= why;
 }
 
 export type SessionSettings = Pick<
@@ -51,6 +66,8 @@ export interface Sessions {
   /** Ends by itself when the engine connection closes. */
   open(engine: EngineSocket, client: Client): Session;
   get(engine: object): Session | undefined;
+  /** The one that a transport carries; undefined: none, as long as it only probes. */
+  on(transport: object): Session | undefined;
   /** Ends a half of those that have not authenticated, or more if so many are needed, for a limit that is none of theirs; tells how many. */
   endHalf(limit: string, needed: number): number;
   /** Its CONNECT was good. */
@@ -62,9 +79,10 @@ export interface Sessions {
 /** The engine connections, those included that have not sent their CONNECT yet: whose limits are for strangers. */
 export function createSessions(
   settings: SessionSettings,
-  events: Pick<Events["requests"], "limited" | "crowdedOut">,
+  events: Pick<Events["requests"], "limited" | "crowdedOut" | "neverConnected">,
 ): Sessions {
   const sessions = new Map<object, Session>();
+  const byTransport = new WeakMap<object, Session>();
   /** In the order of their handshakes. */
   const strangers = new Set<Session>();
   const strangersOf = new Map<string, Set<Session>>();
@@ -91,9 +109,12 @@ export function createSessions(
   }
 
   function open(engine: EngineSocket, client: Client): Session {
-    const session: Session = { engine, client, phase: { name: "open" } };
+    const opened_ms = performance.now();
+    const session: Session = { engine, client, opened_ms, id: crypto.randomUUID(), phase: { name: "open" } };
     const address = client.key;
     sessions.set(engine, session);
+    byTransport.set(engine.transport, session);
+    engine.on("upgrade", () => void byTransport.set(engine.transport, session));
     strangers.add(session);
     if (address !== undefined) {
       perAddress.add(address);
@@ -102,8 +123,10 @@ export function createSessions(
       else own.add(session);
     }
     if (engine.transport.name === "polling") countPolling(session);
-    engine.on("close", () => {
+    engine.on("close", (reason) => {
       sessions.delete(engine);
+      if (strangers.has(session) && session.phase.name === "open")
+        events.neverConnected(whoOn(session), reason, opened_ms);
       forgetStranger(session);
       if (address !== undefined) perAddress.remove(address);
     });
@@ -148,7 +171,7 @@ export function createSessions(
   }
 
   function endStranger(session: Session, limit: string): void {
-    events.crowdedOut(limit, session.client.address);
+    events.crowdedOut(limit, whoOn(session));
     forgetStranger(session);
     cut(session.engine);
   }
@@ -170,6 +193,7 @@ export function createSessions(
     requireRoom,
     open,
     get: (engine) => sessions.get(engine),
+    on: (transport) => byTransport.get(transport),
     endHalf,
     authenticated,
     get size() {

@@ -37,10 +37,9 @@ const backlogReserve_bytes = 32 * 16_384;
 
 export interface ListenNeeds {
   readonly answers: Pick<Answers, "routes" | "fetch">;
-  readonly gateway: Pick<Gateway, "websocket">;
+  readonly gateway: Pick<Gateway, "websocket" | "exceeded">;
   readonly owners: Pick<Owners, "follow" | "attach">;
-  readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged"> &
-    Pick<Events["connections"], "sentTooMuch">;
+  readonly events: Pick<Events["requests"], "crashed" | "acceptQueueShort" | "acceptQueueUnchanged">;
 }
 
 /**
@@ -79,8 +78,7 @@ export function listen(
       ...limitControlFrames({
         most: max_client_messages,
         interval_ms: silence_ms,
-        onExceeded: ({ remoteAddress }: BunWebSocket) =>
-          events.sentTooMuch("max_client_messages", { peer: remoteAddress }),
+        onExceeded: (ws: BunWebSocket) => gateway.exceeded(ws, "max_client_messages"),
       }),
       // The engine's heartbeats find dead peers; this cuts what is left of one that does not even close.
       idleTimeout: Math.min(longestSilence_seconds, Math.ceil(silence_ms / 1000) + idle_seconds),

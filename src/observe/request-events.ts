@@ -1,5 +1,6 @@
 import type { Counter, Histogram } from "prom-client";
 import type { ProblemCode } from "../model/problem.ts";
+import { about, secondsSince, type Who } from "./connection-events.ts";
 import type { Log } from "./log.ts";
 import type { Metrics, SharedCounters } from "./metrics.ts";
 import type { Trail } from "./trail.ts";
@@ -46,9 +47,14 @@ export function requestEvents(log: Log, metrics: Metrics, { refusals, limited }:
     /** A limit was met, by the name of its setting. */
     limited: (limit: string): void => limited.inc({ limit }),
     /** An unauthenticated connection has made way for a newer one. */
-    crowdedOut(limit: string, address: string): void {
+    crowdedOut(limit: string, who: Who): void {
       limited.inc({ limit });
-      log.info("unauthenticated connection ended", { limit, address, reason: "a newer one took its place" });
+      log.info("unauthenticated connection ended", { limit, ...about(who), reason: "a newer one took its place" });
+    },
+    /** A client opened an engine connection, and has never said who it is. */
+    neverConnected(who: Who, reason: string, opened_ms: number): void {
+      const seconds = secondsSince(opened_ms);
+      log.info("connection ended before its CONNECT", { ...about(who), reason, seconds }, who.address);
     },
     /** The kernel lets no more connections wait than this. */
     acceptQueueShort(connections: number): void {
