@@ -1,29 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { refusals } from "../src/model/refusal.ts";
-import type { Log } from "../src/observe/log.ts";
 import { authorize, connected, next, page, transports } from "./support/client.ts";
-import { frame, raws, talk, until, upgradeRequest } from "./support/raw.ts";
+import { logReader } from "./support/log-reader.ts";
+import { frame, raws, talk, upgradeRequest } from "./support/raw.ts";
 import { startRealm, user } from "./support/realm.ts";
-import { quietLog, start, wsToken } from "./support/service.ts";
+import { start, wsToken } from "./support/service.ts";
 
 /** What an operator reads of who came, who was refused, and where from. */
-
-type Line = Readonly<Record<string, unknown>>;
-
-function reader() {
-  const lines: Line[] = [];
-  const write = (level: string): Log["info"] => {
-    return (event, fields) => void lines.push({ level, event, ...fields });
-  };
-  const log: Log = { ...quietLog, info: write("info"), warn: write("warn"), debug: write("debug") };
-  /** The lines of an event, as soon as there is one. */
-  async function said(event: string): Promise<readonly Line[]> {
-    const found = () => lines.filter((line) => line["event"] === event);
-    await until(`a line says ${event}`, () => found().length > 0);
-    return found();
-  }
-  return { log, lines, said };
-}
 
 const behindProxy = { AMPER_TRUST_PROXY_HOPS: "1" };
 const from = (address: string) => ({ "X-Forwarded-For": address });
@@ -31,10 +14,10 @@ const from = (address: string) => ({ "X-Forwarded-For": address });
 describe("a refused connection", () => {
   for (const [name, options] of Object.entries(transports)) {
     test(`is logged with who, where from, where to and why, ${name}`, async () => {
-      const { log, said } = reader();
+      const { log, said } = logReader();
       const toml = `[channels.msf]\n[ws_tokens.front]\ntoken = "${wsToken}"\nchannels = ["msf"]\n[channels.b2b]`;
       const { url } = await start(behindProxy, { log, toml });
-      const { token } = await authorize(url, "?keycloakID=alice");
+      const { token, expiresAt } = await authorize(url, "?keycloakID=alice");
       const headers = { extraHeaders: from("203.0.113.7") };
       const { socket } = page(url, { token, keycloakID: "alice", channel: "b2b" }, { ...options, ...headers });
       await next(socket, "connect_error");
@@ -48,13 +31,18 @@ describe("a refused connection", () => {
           channel: "b2b",
           address: "203.0.113.7",
           transport: name === "websocket only" ? "websocket" : "polling",
+          connectionId: expect.any(String),
+          issuedTo: "alice",
+          allows: ["msf"],
+          expiresAt,
+          through: "ws_token front",
         },
       ]);
     });
   }
 
   test("is logged with what its page claims where the token is forged", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start(behindProxy, { log });
     const headers = { extraHeaders: from("2001:db8::7:1") };
     const { socket } = page(url, { token: "guessed", keycloakID: "bob", channel: "msf" }, headers);
@@ -65,7 +53,7 @@ describe("a refused connection", () => {
   });
 
   test("is logged without what is no name, and without a token in the place of one", async () => {
-    const { log, lines, said } = reader();
+    const { log, lines, said } = logReader();
     const { url } = await start({}, { log });
     const { token } = await authorize(url);
     for (const [i, auth] of [
@@ -85,7 +73,7 @@ describe("a refused connection", () => {
   });
 
   test("before its CONNECT is logged with the address and the limit", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start({ ...behindProxy, AMPER_MAX_CONNECTIONS_PER_ADDRESS: "1" }, { log });
     const polling = () => fetch(`${url}/socket.io/?EIO=4&transport=polling`, { headers: from("203.0.113.9") });
     expect((await polling()).status).toBe(200);
@@ -104,7 +92,7 @@ describe("a refused connection", () => {
 
 describe("a connection that is ended for a limit is logged with its address", () => {
   test("where a newer one takes its place", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start({ AMPER_MAX_UNAUTHENTICATED: "1" }, { log });
     const first = await raws.websocket(url);
     await raws.websocket(url);
@@ -115,7 +103,7 @@ describe("a connection that is ended for a limit is logged with its address", ()
   });
 
   test("where it sends too many messages", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start({ AMPER_MAX_CLIENT_MESSAGES: "10" }, { log });
     const raw = await raws.websocket(url);
     await raw.send(...Array.from({ length: 11 }, () => "3"));
@@ -127,7 +115,7 @@ describe("a connection that is ended for a limit is logged with its address", ()
   });
 
   test("where it sends too many control frames", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start({ AMPER_MAX_CLIENT_MESSAGES: "10" }, { log });
     const pings = Array.from({ length: 12 }, () => frame(9, ""));
     await talk(url, Buffer.concat([Buffer.from(upgradeRequest()), ...pings]), { enough: 2 });
@@ -140,7 +128,7 @@ describe("a connection that is ended for a limit is logged with its address", ()
 
 describe("who is given a token is logged", () => {
   test("with the WS token, the user, the session, the channels, the address and the end", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const toml = `[ws_tokens.front]\ntoken = "${wsToken}"\nchannels = ["msf", "b2b"]`;
     const { url } = await start(behindProxy, { log, toml });
     const response = await fetch(`${url}/authorize?keycloakID=alice&sid=s-1`, {
@@ -165,14 +153,14 @@ describe("who is given a token is logged", () => {
   });
 
   test("with null for a user where the token is bound to none", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const { url } = await start({}, { log });
     await authorize(url);
     expect(await said("authorized")).toMatchObject([{ keycloakID: null, session: null, channels: "*" }]);
   });
 
   test("with the realm, where an access token brought it", async () => {
-    const { log, said } = reader();
+    const { log, said } = logReader();
     const realm = await startRealm({ now: Date.now });
     try {
       const { url } = await start({ AMPER_KEYCLOAK_ISSUER: realm.issuer }, { log });
@@ -186,7 +174,7 @@ describe("who is given a token is logged", () => {
   });
 
   test("and not where it is refused", async () => {
-    const { log, lines, said } = reader();
+    const { log, lines, said } = logReader();
     const { url } = await start({ AMPER_REQUIRE_BOUND_TOKENS: "true" }, { log });
     const headers = { Authorization: `Bearer ${wsToken}` };
     expect((await fetch(`${url}/authorize`, { headers })).status).toBe(403);
@@ -196,7 +184,7 @@ describe("who is given a token is logged", () => {
 });
 
 test("a connection is named at its start and its end", async () => {
-  const { log, said } = reader();
+  const { log, said } = logReader();
   const { url } = await start({}, { log });
   const { socket } = await connected(url, "alice", "msf");
   expect(await said("connected")).toMatchObject([{ keycloakID: "alice", channel: "msf" }]);

@@ -37,7 +37,8 @@ export function journalEvents(log: Log, metrics: Metrics) {
       notifications.inc({ kind, key });
       deliveries.inc(connections);
       // What reaches nobody, operators are asked about: what reaches somebody does not use up its lines.
-      log.info("notified", { ...trail, id, kind, connections, offline, held }, `${key} ${connections > 0}`);
+      const whom = { keycloak: target.users, channel: target.channels };
+      log.info("notified", { ...trail, ...whom, id, kind, connections, offline, held }, `${key} ${connections > 0}`);
     },
     /** The same Idempotency-Key again: `id` was sent before, and nothing now. */
     repeated(id: Cursor, trail: Trail): void {

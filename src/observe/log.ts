@@ -1,5 +1,5 @@
 import pino from "pino";
-import { createStdout } from "./stdout.ts";
+import { createStdout, type Lines } from "./stdout.ts";
 
 export type LogLevel = "silent" | "error" | "warn" | "info" | "debug";
 type Value = string | number | boolean | null | undefined | readonly string[];
@@ -39,8 +39,12 @@ interface Budget {
  *
  * @param isSecret whether a word is a key or a token: people mix them up with names, and names are logged.
  */
-export function createLog(level: LogLevel, now: () => number, isSecret: (word: string) => boolean = () => false): Log {
-  const lines = createStdout();
+export function createLog(
+  level: LogLevel,
+  now: () => number,
+  isSecret: (word: string) => boolean = () => false,
+  lines: Lines = createStdout(),
+): Log {
   const logger = pino(
     {
       level,
