@@ -191,9 +191,16 @@ const oddTexts = [
   `[${times(1200, (i) => `"c${i}"`).join()}]`,
 ];
 
+const oddNames = oddTexts.filter((text) => !text.includes(secret));
+
 function notifyBody(random: Random): string {
   const fields = ["msg", "keycloak", "channel", "API_KEY", "ttl", "__proto__", "constructor", "toString", "", "chanel"];
-  const members = times(Math.ceil(random() * 4), () => `"${pick(random, fields)}":${pick(random, oddTexts)}`);
+  const members = times(Math.ceil(random() * 4), () => {
+    const field = pick(random, fields);
+    // Whom a notification is for is logged.
+    const isName = field === "keycloak" || field === "channel";
+    return `"${field}":${pick(random, isName ? oddNames : oddTexts)}`;
+  });
   if (random() < 0.7) members.push(`"API_KEY":"${apiKey}"`);
   if (random() < 0.5) members.push(`"msg":"${secret}"`);
   if (random() < 0.5) members.push('"channel":"storm"');

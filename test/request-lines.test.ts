@@ -73,7 +73,7 @@ describe("a refusal's line", () => {
     const toml = `[api_keys.orders]\nkey = "${apiKey}"\nchannels = ["b2b"]\n[channels.b2b]\n[channels.msf]`;
     const { url } = await start({}, { log, toml });
     await post(url, { msg: 1, keycloak: "alice", channel: "msf" }, key);
-    await post(url, { msg: 1, channel: "b2b", ttl: 1, keycloak: "two words" }, key);
+    await post(url, { msg: 1, channel: "b2b", ttl: 1, keycloak: " alice" }, key);
     await fetch(`${url}/connections/alice`, { method: "DELETE", headers: key });
     expect(lines).toMatchObject([
       {

@@ -29,7 +29,7 @@ async function setUp(env: Record<string, string> = {}, more = "") {
   writeFileSync(path, toml + more);
   const run = await launch({ args: ["--config", path], env: { AMPER_API_KEYS: "", AMPER_WS_TOKENS: "", ...env } });
   const linesOf = (event: string): Line[] =>
-    run.lines.map((line): Line => JSON.parse(line)).filter((line) => line["event"] === event);
+    run.lines.map((text): Line => JSON.parse(text)).filter((one) => one["event"] === event);
   /** The last line of an event, as soon as there is one. */
   async function line(event: string): Promise<Line> {
     await run.said(new RegExp(`"event":"${event}"`));

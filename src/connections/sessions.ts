@@ -114,7 +114,6 @@ export function createSessions(
     const address = client.key;
     sessions.set(engine, session);
     byTransport.set(engine.transport, session);
-    engine.on("upgrade", () => void byTransport.set(engine.transport, session));
     strangers.add(session);
     if (address !== undefined) {
       perAddress.add(address);
@@ -145,7 +144,10 @@ export function createSessions(
       polls = false;
       polling.delete(session);
     };
-    engine.on("upgrade", end);
+    engine.on("upgrade", () => {
+      byTransport.set(engine.transport, session);
+      end();
+    });
     engine.on("close", end);
   }
 
