@@ -37,6 +37,7 @@ for (const [name, options] of Object.entries(transports)) {
       code: "invalid_namespace",
       reason: expect.stringContaining("{ path: "),
       namespace: "/channels",
+      connectionId: expect.any(String),
       address: "127.0.0.1",
       transport: name === "websocket only" ? "websocket" : "polling",
     });
