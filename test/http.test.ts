@@ -249,7 +249,7 @@ describe("connections", () => {
       "api_key_invalid",
     );
     await expectProblem(await fetch(`${url}/connections/alice`, { method: "DELETE" }), "api_key_invalid");
-    for (const name of ["a%20b", "%", "%ff", "x".repeat(129)]) {
+    for (const name of ["a%20", "%", "%ff", "x".repeat(129)]) {
       await expectProblem(await fetch(`${url}/connections/${name}`, { headers: withKey }), "invalid_request");
     }
   });
