@@ -11,7 +11,7 @@ import { tellForeignNamespace } from "./namespaces.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
 import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
-import { endFor, whoOn } from "./sessions.ts";
+import { endFor, forgetRequest, whoOn } from "./sessions.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 import { createWebSockets } from "./websockets.ts";
 
@@ -78,6 +78,7 @@ export function createGateway(
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
+    forgetRequest(conn, () => engine["clients"].delete(conn.id));
     const session = sessions.open(conn, clients.of(req, server));
     polls.open(session);
     limitPollAnswers(conn, req.headers.get("user-agent"));

@@ -225,8 +225,18 @@ export function endLater(engine: EngineSocket, after_ms: number): void {
   setTimeout(end, after_ms).unref();
 }
 
-/** Headers, query and token are not needed any more: they would stay in memory, some KiB, as long as the connection does. */
-export function forgetHandshake({ socket, engine }: Connection): void {
+/** The token is not needed any more: it would stay in memory, some KiB, as long as the connection does. */
+export function forgetHandshake({ socket }: Connection): void {
   Object.assign(socket, { handshake: undefined });
+}
+
+/**
+ * Lets go of the request that opened an engine connection. Its headers, which may have `max_header_bytes`, would stay in memory as
+ * long as the connection does, twice: the engine keeps a copy for Socket.IO, and all of the request for the listener by which it
+ * forgets the connection, so that one with less in its scope takes its place. To be called before anybody else listens.
+ */
+export function forgetRequest(engine: EngineSocket, forget: () => void): void {
   Object.assign(engine, { request: undefined });
+  engine.off("close");
+  engine.on("close", forget);
 }
