@@ -8,7 +8,7 @@ import { createArrival, type ArrivalNeeds, type ArrivalSettings } from "./arriva
 import type { Backlog } from "./backlog.ts";
 import type { BunWebSocket } from "./connection.ts";
 import { tellForeignNamespace } from "./namespaces.ts";
-import { largestMessage_bytes, limitPackets, limitProbes, type ClientLimits } from "./packets.ts";
+import { largestMessage_bytes, limitPackets, limitProbes, scheduleOnce, type ClientLimits } from "./packets.ts";
 import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
 import { endFor, forgetRequest, whoOn } from "./sessions.ts";
@@ -79,6 +79,7 @@ export function createGateway(
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
   engine.on("connection", (conn, req, server) => {
     forgetRequest(conn, () => engine["clients"].delete(conn.id));
+    scheduleOnce(conn);
     const session = sessions.open(conn, clients.of(req, server));
     polls.open(session);
     limitPollAnswers(conn, req.headers.get("user-agent"));
