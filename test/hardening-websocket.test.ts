@@ -82,13 +82,14 @@ test("a message that never ends does not keep its connection beyond connect_time
       return ws.rest();
     }),
   );
-  expect(all.map((frames) => frames.map(({ opcode }) => opcode))).toEqual(endless.map(() => [8]));
+  // Without a close frame, whose answer would be waited for.
+  expect(all).toEqual(endless.map(() => []));
   await noSessions(url);
 });
 
 describe("a flood of control frames", () => {
   const many = (n: number, opcode: number): Uint8Array[] => Array.from({ length: n }, () => frame(opcode, "x"));
-  /** Not Engine.IO: the connection is ended for it, with 1000, unless it was ended before. */
+  /** Not Engine.IO: the connection is ended for it, without a code, unless it was ended before. */
   const invalidPacket = frame(1, "x");
   const codeAfter = async (url: string, ...frames: Uint8Array[]) => {
     const ws = await rawFrames(url);
@@ -98,9 +99,9 @@ describe("a flood of control frames", () => {
 
   test("ends the connection: a hundred pings and pongs pass, one more is too many", async () => {
     const { url } = await launch();
-    expect(await codeAfter(url, ...many(100, 9))).toBe(1000);
+    expect(await codeAfter(url, ...many(100, 9))).toBeUndefined();
     expect(await codeAfter(url, ...many(101, 9))).toBe(1008);
-    expect(await codeAfter(url, ...many(50, 9), ...many(50, 10))).toBe(1000);
+    expect(await codeAfter(url, ...many(50, 9), ...many(50, 10))).toBeUndefined();
     expect(await codeAfter(url, ...many(50, 9), ...many(51, 10))).toBe(1008);
     await noSessions(url);
     expect(await metric(url, 'amper_limited_total{limit="max_client_messages"}')).toBe(2);

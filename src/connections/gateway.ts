@@ -80,6 +80,7 @@ export function createGateway(
   engine.on("connection", (conn, req, server) => {
     forgetRequest(conn, () => engine["clients"].delete(conn.id));
     scheduleOnce(conn);
+    webSockets.endAtOnce(conn);
     const session = sessions.open(conn, clients.of(req, server));
     polls.open(session);
     limitPollAnswers(conn, req.headers.get("user-agent"));

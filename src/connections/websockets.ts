@@ -8,6 +8,11 @@ export interface WebSockets {
   closed(ws: BunWebSocket): void;
   /** The websocket that an engine connection is on, once; null: it polls. */
   take(engine: EngineSocket): BunWebSocket | null;
+  /**
+   * Lets an engine connection end without a close frame as long as its websocket was not taken: for the answer to one Bun waits up
+   * to 17 s, and all that time keeps what has come of a message that never ends, where no limit counts it.
+   */
+  endAtOnce(engine: EngineSocket): void;
   /** Ends a transport's websocket without a close frame, if it was not taken. */
   cut(transport: Transport): void;
 }
@@ -15,6 +20,9 @@ export interface WebSockets {
 export function createWebSockets(): WebSockets {
   /** Those that have not been taken. */
   const waiting = new Map<object, BunWebSocket>();
+
+  const cut = (transport: Transport): void => waiting.get(transport)?.terminate();
+
   return {
     opened: (ws) => void waiting.set(ws.data.transport, ws),
     closed: (ws) => void waiting.delete(ws.data.transport),
@@ -23,6 +31,9 @@ export function createWebSockets(): WebSockets {
       waiting.delete(transport);
       return ws;
     },
-    cut: (transport) => waiting.get(transport)?.terminate(),
+    endAtOnce({ transport }) {
+      if (transport.name === "websocket") Object.assign(transport, { doClose: () => cut(transport) });
+    },
+    cut,
   };
 }
