@@ -11,6 +11,7 @@ import { tellForeignNamespace } from "./namespaces.ts";
 import { largestMessage_bytes, limitPackets, limitProbes, scheduleOnce, type ClientLimits } from "./packets.ts";
 import { limitPollAnswers } from "./poll-answers.ts";
 import { createPolls, type Polls } from "./polls.ts";
+import { createSecondWebSockets } from "./second-websocket.ts";
 import { endFor, forgetRequest, whoOn } from "./sessions.ts";
 import { endUpgradeWithSession } from "./upgrade.ts";
 import { createWebSockets } from "./websockets.ts";
@@ -74,6 +75,7 @@ export function createGateway(
     pingTimeout: ping_timeout_ms,
     upgradeTimeout: connect_timeout_ms,
   });
+  const secondWebSockets = createSecondWebSockets(engine);
   const io = new Server({ serveClient: false, connectTimeout: connect_timeout_ms, adapter: BeforeConnect });
 
   // Before Socket.IO's own listener, so that a CONNECT always finds its session.
@@ -103,9 +105,13 @@ export function createGateway(
     polled: polls.polled,
     polling: polls.get,
     posted: polls.posted,
-    handle: (req, server) => engine.handleRequest(req, server),
+    async handle(req, server) {
+      const response = await engine.handleRequest(req, server);
+      return secondWebSockets.taken(req, server) ? new Response(null) : response;
+    },
     websocket: limitProbes({
       open(ws) {
+        if (secondWebSockets.ended(ws)) return;
         webSockets.opened(ws);
         engine.onWebSocketOpen(ws);
       },
