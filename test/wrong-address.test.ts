@@ -67,6 +67,16 @@ for (const [name, open] of Object.entries(raws)) {
       expect(JSON.stringify(line)).not.toContain("secret");
     });
 
+    test("is logged no further than it is a path: where a comma is missing, it is the payload", async () => {
+      const { url, said } = await setUp();
+      const raw = await open(url);
+      await raw.send(`40/channels{"token":"secret"}`);
+      expect(await raw.next()).toStartWith("44/");
+      const line = await said("connection refused");
+      expect(line["namespace"]).toBe("/channels");
+      expect(JSON.stringify(line)).not.toContain("secret");
+    });
+
     test("of a second CONNECT is not told: the first one was good", async () => {
       const { url } = await setUp();
       const raw = await open(url);

@@ -1,8 +1,8 @@
 import type { Events } from "../observe/events.ts";
 import { whoOn, type Session } from "./sessions.ts";
 
-/** A Socket.IO CONNECT to another namespace than the main one. What follows a question mark may be a secret. */
-const foreign = /^0(\/[^,?]{1,63})[^,]*(?:,|$)/;
+/** A Socket.IO CONNECT to another namespace than the main one, as far as it is a path: what follows, behind a `?` for example, may be a secret. */
+const foreign = /^0(\/[\w.%~/-]{1,63})[^,]*(?:,|$)/;
 
 /**
  * Tells of a client that asks for another namespace first. Socket.IO refuses it by itself, with `Invalid namespace` and no more:
