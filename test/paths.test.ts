@@ -136,7 +136,7 @@ describe("the id in /connections/ID", () => {
 
   test("with a bad escape, or without a name, is refused", async () => {
     const { url } = await start();
-    for (const segment of ["%", "%zz", "%2", "%ff", "%c3", "%ed%a0%80", "a%", "%EF%BF%BD", "\xff", "%00", "a%20b"]) {
+    for (const segment of ["%", "%zz", "%2", "%ff", "%c3", "%ed%a0%80", "a%", "%EF%BF%BD", "\xff", "%00", "a%20"]) {
       expect(await presence(url, segment)).toEqual([segment, 400, ""]);
     }
     for (const segment of ["", "a/b", "a/"]) expect(await presence(url, segment)).toEqual([segment, 404, ""]);
