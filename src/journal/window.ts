@@ -1,5 +1,5 @@
 import { cursorAt, partsOf, type Cursor } from "../model/cursor.ts";
-import { channelsOf, type Entry, type NotificationEntry } from "../model/entry.ts";
+import type { Entry, NotificationEntry } from "../model/entry.ts";
 import type { Channel, KeycloakId } from "../model/names.ts";
 import type { Settings } from "../settings/schema.ts";
 import { at, createDeque, lengthOf, push, shift, type Deque } from "./deque.ts";
@@ -17,7 +17,7 @@ export interface Window {
   head(): Cursor;
   /** The sequence that a cursor stands for, if this journal ever gave it out; whether it can be replayed from is another thing. */
   locate(cursor: Cursor): number | undefined;
-  /** All that came for this user on this channel after a place, in order. Costs what it returns. */
+  /** All that came for this user on this channel after a place, in order. Costs what it returns, and no more than `limit_bytes`. */
   since(sequence: number, user: KeycloakId, channel: Channel, limit_bytes: number): readonly NotificationEntry[] | Gone;
   /** The sequence of the newest entry. */
   readonly last: number;
@@ -120,11 +120,18 @@ export function createWindow(
     limit_bytes: number,
   ): NotificationEntry[] | Gone {
     if (sequence < trimmedTo) return "trimmed";
-    const forAll = after(byChannel.get(channel), sequence);
-    const forUser = after(byUser.get(user), sequence).filter(({ target }) => channelsOf(target).has(channel));
-    const merged = merge(forAll, forUser);
-    const size = merged.reduce((sum, { json }) => sum + Buffer.byteLength(json) + frame_bytes, 0);
-    return size > limit_bytes ? "too_much" : merged;
+    const found: NotificationEntry[] = [];
+    let size_bytes = 0;
+    for (const list of [byChannel.get(channel), byUser.get(user)]) {
+      for (const entry of after(list, sequence)) {
+        if (entry.target.channels?.includes(channel) === false) continue;
+        size_bytes += Buffer.byteLength(entry.json) + frame_bytes;
+        // At once: a client says itself how long it was away, and may say it again and again.
+        if (size_bytes > limit_bytes) return "too_much";
+        found.push(entry);
+      }
+    }
+    return found.toSorted((a, b) => a.sequence - b.sequence);
   }
 
   return {
@@ -168,22 +175,15 @@ function shiftIn<K>(lists: Map<K, Deque<NotificationEntry>>, key: K): void {
 }
 
 /** The part of a list after a sequence, found by bisection. */
-function after(list: Deque<NotificationEntry> | undefined, sequence: number): NotificationEntry[] {
-  const found: NotificationEntry[] = [];
-  if (list === undefined) return found;
+function* after(list: Deque<NotificationEntry> | undefined, sequence: number): Generator<NotificationEntry> {
+  if (list === undefined) return;
   let [low, high] = [0, lengthOf(list)];
   while (low < high) {
     const middle = (low + high) >> 1;
     if ((at(list, middle)?.sequence ?? Infinity) > sequence) high = middle;
     else low = middle + 1;
   }
-  for (let entry = at(list, low); entry !== undefined; entry = at(list, ++low)) found.push(entry);
-  return found;
-}
-
-function merge(a: readonly NotificationEntry[], b: readonly NotificationEntry[]): NotificationEntry[] {
-  if (a.length === 0 || b.length === 0) return [...a, ...b];
-  return [...a, ...b].toSorted((x, y) => x.sequence - y.sequence);
+  for (let entry = at(list, low); entry !== undefined; entry = at(list, ++low)) yield entry;
 }
 
 /** In how many lists an entry is. */
